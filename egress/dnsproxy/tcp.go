@@ -1,0 +1,176 @@
+package dnsproxy
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// closePatience is how long a client that does not read may delay Close.
+const closePatience = 250 * time.Millisecond
+
+// ServeTCP answers the queries that arrive on the connections of l until the
+// proxy is closed, and then returns nil; it returns earlier, with an error, if
+// the listener breaks. The proxy owns l from now on.
+func (p *Proxy) ServeTCP(l net.Listener) error {
+	done, err := p.serving(l, func() { l.Close() })
+	if err != nil {
+		return err
+	}
+	defer done()
+	slots := make(chan struct{}, p.cfg.TCPConns)
+	for {
+		conn, err := l.Accept()
+		switch {
+		case p.closing():
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		case err != nil:
+			return err
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			conn.Close() // RFC 7766, section 6.2.2: the client may retry
+			continue
+		}
+		if !p.goes(func() {
+			defer func() { <-slots }()
+			p.serveConn(conn)
+		}) {
+			conn.Close()
+			return nil
+		}
+	}
+}
+
+// tcpConn is one connection of a client. Answers may come in any order (RFC
+// 7766, section 6.2.1.1). Each query holds a token until its answer is written,
+// and there is room for one answer per token, so that whoever answers never
+// waits for a slow client.
+type tcpConn struct {
+	conn    net.Conn
+	addr    netip.AddrPort
+	tokens  chan struct{}
+	answers chan []byte // nil for a query that is not answered
+}
+
+// send queues an answer.
+func (c *tcpConn) send(b []byte) { c.answers <- b }
+
+// serveConn reads queries from one connection.
+func (p *Proxy) serveConn(conn net.Conn) {
+	done, err := p.serving(conn, func() {
+		conn.SetReadDeadline(longAgo)
+		conn.SetWriteDeadline(time.Now().Add(closePatience))
+	})
+	if err != nil {
+		return
+	}
+	defer done()
+	c := &tcpConn{
+		conn:    conn,
+		tokens:  make(chan struct{}, p.cfg.TCPPipelined),
+		answers: make(chan []byte, p.cfg.TCPPipelined),
+	}
+	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		c.addr = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		c.write(p)
+	}()
+	w := p.worker()
+	c.read(p, w)
+	w.release()
+	// With all tokens in hand every answer is written.
+	for range cap(c.tokens) {
+		c.tokens <- struct{}{}
+	}
+	close(c.answers)
+	<-written
+	conn.Close()
+}
+
+func (c *tcpConn) read(p *Proxy, w *worker) {
+	in := bufio.NewReaderSize(c.conn, 2+plainUDP)
+	buf := make([]byte, maxUDP)
+	for {
+		c.tokens <- struct{}{}
+		n, err := c.next(p, in, &buf)
+		if err != nil {
+			<-c.tokens
+			return
+		}
+		w.handle(buf[:n], false, &client{tcp: c}, maxMessage, time.Now())
+		// What waits in the buffer is handled first, as one batch.
+		if in.Buffered() == 0 {
+			w.flush()
+		} else {
+			w.flushAsks()
+		}
+	}
+}
+
+// next reads one message. A client has the idle time for all of it.
+func (c *tcpConn) next(p *Proxy, in *bufio.Reader, buf *[]byte) (int, error) {
+	if p.closing() {
+		return 0, ErrClosed
+	}
+	if err := c.conn.SetReadDeadline(time.Now().Add(p.cfg.TCPIdle)); err != nil {
+		return 0, err
+	}
+	if p.closing() { // whose deadline may just have been replaced
+		return 0, ErrClosed
+	}
+	var size [2]byte
+	if _, err := io.ReadFull(in, size[:]); err != nil {
+		return 0, err
+	}
+	n := int(be.Uint16(size[:]))
+	if n > len(*buf) {
+		*buf = make([]byte, n)
+	}
+	_, err := io.ReadFull(in, (*buf)[:n])
+	return n, err
+}
+
+// write writes answers until there are no more. After an error it only gives
+// the tokens back; closing the connection ends its reader.
+func (c *tcpConn) write(p *Proxy) {
+	var err error
+	for b := range c.answers {
+		if err == nil && len(b) > 0 {
+			err = c.writeOne(b, p)
+		}
+		<-c.tokens
+		if err != nil {
+			c.conn.Close()
+		}
+	}
+}
+
+func (c *tcpConn) writeOne(b []byte, p *Proxy) error {
+	if len(b) > maxMessage {
+		return errors.New("response larger than a message may be")
+	}
+	size := be.AppendUint16(nil, uint16(len(b)))
+	patience := p.cfg.TCPIdle
+	if p.closing() {
+		patience = closePatience
+	}
+	if err := c.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	// One segment for length and message (RFC 7766, section 8).
+	bufs := net.Buffers{size, b}
+	_, err := bufs.WriteTo(c.conn)
+	return err
+}
