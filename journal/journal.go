@@ -92,6 +92,9 @@ func Open(opts Options) (*Journal, error) {
 // Dir is where the journal lies below a state directory.
 func Dir(stateDir string) string { return filepath.Join(stateDir, "journal") }
 
+// StateDir is the state directory that the journal lies below.
+func (j *Journal) StateDir() string { return j.opts.Dir }
+
 // HostPath is the chain of the host below a state directory.
 func HostPath(stateDir string) string { return filepath.Join(Dir(stateDir), "host.jsonl") }
 

@@ -310,7 +310,15 @@ func (r *Run) take(rec *event.Record) {
 		r.spec.Scope = scope
 		r.contents.Spec.Scope = scope
 	}
-	if rec.Type == (event.AdmissionDecided{}).EventType() {
+	switch rec.Type {
+	case event.AdmissionDecided{}.EventType():
 		r.contents.Allowed = verdict(rec.Data) == event.VerdictAllowed
+	case event.IdentityMaterialized{}.EventType():
+		var given event.IdentityMaterialized
+		if rec.Decode(&given) == nil {
+			r.contents.Unrevoked, r.contents.LeaseID = given.KeyNames, given.LeaseID
+		}
+	case event.IdentityRevoked{}.EventType():
+		r.contents.Unrevoked = nil
 	}
 }

@@ -58,6 +58,10 @@ type Contents struct {
 	Allowed   bool
 	Destroyed bool
 	Bundle    bool
+	// Unrevoked are the names of secrets that were given out under LeaseID
+	// and not revoked yet.
+	Unrevoked []string
+	LeaseID   string
 }
 
 // Records is the number of records in the chain.
@@ -221,8 +225,13 @@ func (r *Run) emit(id string, data event.Data, closing bool) (event.Ref, error) 
 	ref := event.Ref{ID: ev.ID, Seq: r.next.Seq, Type: data.EventType()}
 	r.next = r.next.Next(digest)
 	r.contents.note(ref, digest, ev.Time)
-	if admission, ok := data.(event.AdmissionDecided); ok {
-		r.contents.Allowed = admission.Verdict == event.VerdictAllowed
+	switch d := data.(type) {
+	case event.AdmissionDecided:
+		r.contents.Allowed = d.Verdict == event.VerdictAllowed
+	case event.IdentityMaterialized:
+		r.contents.Unrevoked, r.contents.LeaseID = d.KeyNames, d.LeaseID
+	case event.IdentityRevoked:
+		r.contents.Unrevoked = nil
 	}
 	if r.j.opts.Sync == SyncAlways {
 		if err := r.file.sync(); err != nil {
