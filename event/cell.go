@@ -170,7 +170,7 @@ type LifecycleDestroyed struct {
 	Outcome      string `json:"outcome"`
 	Reason       string `json:"reason,omitempty"`
 	ResidueClass string `json:"residueClass"`
-	// EvidenceBundleRef is BundleRef of the id that the bundle will have.
+	// EvidenceBundleRef is BundleRef of the run.
 	EvidenceBundleRef string `json:"evidenceBundleRef"`
 	// TerminalState is clean or forced; backends with a virtual machine only.
 	TerminalState string `json:"terminalState,omitempty"`
@@ -179,8 +179,8 @@ type LifecycleDestroyed struct {
 // EventType implements Data.
 func (LifecycleDestroyed) EventType() string { return TypePrefix + "lifecycle.v1.destroyed" }
 
-// BundleRef names the evidence bundle whose event has the given id.
-func BundleRef(id string) string { return "urn:cellos:evidence-bundle:" + id }
+// BundleRef names the evidence bundle of a run, which has exactly one.
+func BundleRef(runID string) string { return "urn:cellos:evidence-bundle:" + runID }
 
 // Methods and strengths of a Resource's check.
 const (

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cellos.io/cellos/event"
 )
@@ -191,43 +194,67 @@ func (j *Journal) ResumeRun(runID string) (*Run, error) {
 	if err := checkRunID(runID); err != nil {
 		return nil, err
 	}
+	marker, err := j.takeMarker(runID)
+	if err != nil {
+		return nil, fmt.Errorf("resume run %s: %w", runID, err)
+	}
+	r, err := j.resumeMarked(runID, marker)
+	if err != nil {
+		marker.Close()
+		return nil, fmt.Errorf("resume run %s: %w", runID, err)
+	}
+	return r, nil
+}
+
+// takeMarker locks the mark of an open run. A child that is about to exec may
+// hold the lock for a moment longer than the process that died.
+func (j *Journal) takeMarker(runID string) (*file, error) {
+	marker, err := openFile(j.markerPath(runID), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrFinished
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = marker.lock(time.Second)
+	if err == nil && !marker.named() {
+		err = ErrFinished
+	}
+	if err != nil {
+		marker.Close()
+		return nil, err
+	}
+	return marker, nil
+}
+
+func (j *Journal) resumeMarked(runID string, marker *file) (*Run, error) {
 	o := Orphan{RunID: runID, Spec: RunSpec{Scope: event.Scope{RunID: runID}}}
 	if err := j.lookUp(map[string]*Orphan{runID: &o}); err != nil {
 		return nil, err
 	}
 	f, err := openFile(j.runPath(runID), os.O_CREATE)
 	if err != nil {
-		return nil, fmt.Errorf("resume run %s: %w", runID, err)
+		return nil, err
 	}
 	r := j.newRun(o.Spec, f)
-	r.closing = true
+	r.closing, r.marker = true, marker
 	if err := r.resume(o); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("resume run %s: %w", runID, err)
+		return nil, err
 	}
 	return r, nil
 }
 
 func (r *Run) resume(o Orphan) error {
-	// A child that is about to exec may hold the lock for a moment longer
-	// than the process that died.
 	if err := r.file.lock(time.Second); err != nil {
 		return err
 	}
-	var err error
-	if r.space, err = newSpace(r.file, ClosingReserve); err != nil {
-		// The reserve of the dead supervisor may be all that there is left.
-		r.space = &space{file: r.file, limit: r.file.size, allocate: noAllocation}
-		if zeros := r.file.path + ".reserve"; exists(zeros) {
-			r.space.zeros = zeros
-		}
-	}
+	r.takeSpace()
 	switch {
 	case o.Sealed:
-		return errors.Join(r.space.free(), os.Remove(r.j.markerPath(o.RunID)), ErrFinished)
+		return cmp.Or(errors.Join(r.space.free(), os.Remove(r.marker.path)), ErrFinished)
 	case !o.Opened && r.file.size == 0:
-		err := r.space.closing()
-		return errors.Join(err, os.Remove(r.file.path), os.Remove(r.j.markerPath(o.RunID)), ErrFinished)
+		return cmp.Or(errors.Join(r.space.closing(), os.Remove(r.file.path), os.Remove(r.marker.path)), ErrFinished)
 	}
 	if err := r.space.closing(); err != nil {
 		return err
@@ -244,6 +271,24 @@ func (r *Run) resume(o Orphan) error {
 	if r.contents.Bundle {
 		return nil // nothing follows the bundle; it only has to be sealed
 	}
+	return r.noteRecovery()
+}
+
+// takeSpace reserves what the closing needs. The reserve of the supervisor
+// that died may be all that the disk has; then the records are tried anyway.
+func (r *Run) takeSpace() {
+	var err error
+	if r.space, err = newSpace(r.file, ClosingReserve); err == nil {
+		return
+	}
+	r.space = &space{file: r.file, limit: r.file.size, allocate: unix.Fallocate}
+	if zeros := r.file.path + ".reserve"; exists(zeros) {
+		r.space.zeros = zeros
+	}
+}
+
+// noteRecovery makes audit.v1.recovered the next record.
+func (r *Run) noteRecovery() error {
 	last := r.contents.LastTime
 	note := event.AuditRecovered{}
 	if torn, err := pendingTorn(r.file.path); err != nil {
@@ -257,8 +302,6 @@ func (r *Run) resume(o Orphan) error {
 	r.contents.LastTime = last
 	return settleTorn(r.file.path, note)
 }
-
-func noAllocation(int, uint32, int64, int64) error { return nil }
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
@@ -305,20 +348,35 @@ func (r *Run) replay() (end int64, err error) {
 // take notes a record that is already in the chain.
 func (r *Run) take(rec *event.Record) {
 	r.next = rec.Next(rec.Digest)
-	r.contents.note(event.Ref{ID: rec.ID, Seq: rec.Seq, Type: rec.Type}, rec.Digest, rec.Time)
+	ref := event.Ref{ID: rec.ID, Seq: rec.Seq, Type: rec.Type}
+	r.contents.note(ref, dataOf(rec), rec.Digest, rec.Time)
 	if scope := rec.Scope(); scope.CellID != "" {
 		r.spec.Scope = scope
 		r.contents.Spec.Scope = scope
 	}
+}
+
+// dataOf decodes the events that Contents looks into, nil for others.
+func dataOf(rec *event.Record) event.Data {
 	switch rec.Type {
 	case event.AdmissionDecided{}.EventType():
-		r.contents.Allowed = verdict(rec.Data) == event.VerdictAllowed
+		return decode[event.AdmissionDecided](rec)
 	case event.IdentityMaterialized{}.EventType():
-		var given event.IdentityMaterialized
-		if rec.Decode(&given) == nil {
-			r.contents.Unrevoked, r.contents.LeaseID = given.KeyNames, given.LeaseID
-		}
+		return decode[event.IdentityMaterialized](rec)
 	case event.IdentityRevoked{}.EventType():
-		r.contents.Unrevoked = nil
+		return decode[event.IdentityRevoked](rec)
+	case event.LifecycleDestroyed{}.EventType():
+		return event.LifecycleDestroyed{}
+	case event.EvidenceBundle{}.EventType():
+		return event.EvidenceBundle{}
 	}
+	return nil
+}
+
+func decode[T event.Data](rec *event.Record) event.Data {
+	var data T
+	if rec.Decode(&data) != nil {
+		return nil
+	}
+	return data
 }

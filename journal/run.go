@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -25,9 +24,10 @@ type RunSpec struct {
 // use. The caller holds the lock of the run, so that no other process writes
 // the same chain; the lock on the file only makes a mistake harmless.
 type Run struct {
-	j     *Journal
-	spec  RunSpec
-	space *space
+	j      *Journal
+	spec   RunSpec
+	marker *file // open/RUN, locked as long as the run is ours
+	space  *space
 
 	mu       sync.Mutex
 	file     *file
@@ -78,16 +78,25 @@ var referenced = map[string]bool{
 }
 
 // note adds one record to c.
-func (c *Contents) note(ref event.Ref, digest event.Digest, at time.Time) {
+func (c *Contents) note(ref event.Ref, data event.Data, digest event.Digest, at time.Time) {
 	c.Counts[ref.Type]++
 	if referenced[event.Family(ref.Type)] || ref.Type == (event.ProcessSpawned{}).EventType() {
 		c.Refs = append(c.Refs, ref)
 	}
 	c.Head, c.LastSeq, c.LastTime = digest, ref.Seq, at
-	switch ref.Type {
-	case event.LifecycleDestroyed{}.EventType():
+	switch data := data.(type) {
+	case event.AdmissionDecided:
+		c.Allowed = data.Verdict == event.VerdictAllowed
+	case event.IdentityMaterialized:
+		c.Unrevoked = append(c.Unrevoked, data.KeyNames...)
+		c.LeaseID = data.LeaseID
+	case event.IdentityRevoked:
+		if data.Error == "" {
+			c.Unrevoked, c.LeaseID = nil, ""
+		}
+	case event.LifecycleDestroyed:
 		c.Destroyed = true
-	case event.EvidenceBundle{}.EventType():
+	case event.EvidenceBundle:
 		c.Bundle = true
 	}
 }
@@ -100,22 +109,42 @@ func (j *Journal) OpenRun(spec RunSpec) (*Run, error) {
 	if err := checkRunID(runID); err != nil {
 		return nil, err
 	}
-	marker, err := os.OpenFile(j.markerPath(runID), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	marker, err := j.createMarker(runID)
 	if err != nil {
 		return nil, openRunError(runID, err)
 	}
-	marker.Close()
 	r, err := j.createRun(spec)
 	if err == nil {
+		r.marker = marker
 		err = j.appendHost(spec.Scope, event.RunOpened{SpecHash: spec.SpecHash}, hostReserve)
 		if err != nil {
 			r.discard()
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(openRunError(runID, err), os.Remove(j.markerPath(runID)))
+		return nil, errors.Join(openRunError(runID, err), os.Remove(marker.path), marker.Close())
 	}
 	return r, nil
+}
+
+// createMarker makes and locks the mark of an open run. Before we have the
+// lock, ResumeRun may take the mark for that of a run that never came to be
+// and remove it: then we hold the lock of a file that has no name any more.
+func (j *Journal) createMarker(runID string) (*file, error) {
+	for {
+		marker, err := openFile(j.markerPath(runID), os.O_CREATE|os.O_EXCL)
+		if err != nil {
+			return nil, err
+		}
+		if err := marker.lock(lockWait); err != nil {
+			marker.Close()
+			return nil, err
+		}
+		if marker.named() {
+			return marker, nil
+		}
+		marker.Close()
+	}
 }
 
 // createRun makes the file of a run.
@@ -300,6 +329,7 @@ func (r *Run) Contents() Contents {
 		c.Counts[t] = n
 	}
 	c.Refs = append([]event.Ref(nil), r.contents.Refs...)
+	c.Unrevoked = append([]string(nil), r.contents.Unrevoked...)
 	return c
 }
 
@@ -337,11 +367,7 @@ func (r *Run) Seal() error {
 
 // finish removes the mark of an open run.
 func (r *Run) finish() error {
-	err := os.Remove(r.j.markerPath(r.spec.Scope.RunID))
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
-	return errors.Join(err, r.file.Close())
+	return errors.Join(os.Remove(r.marker.path), r.file.Close(), r.marker.Close())
 }
 
 // Close releases the file of a run that is not sealed, and leaves the run to
@@ -353,20 +379,11 @@ func (r *Run) Close() error {
 		return nil
 	}
 	r.sealed = true
-	return r.file.Close()
+	return errors.Join(r.file.Close(), r.marker.Close())
 }
 
 func (j *Journal) syncHost() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.host.sync()
-}
-
-// verdict reads the verdict of an admission record.
-func verdict(data json.RawMessage) string {
-	var v struct {
-		Verdict string `json:"verdict"`
-	}
-	_ = json.Unmarshal(data, &v)
-	return v.Verdict
 }

@@ -143,3 +143,17 @@ var Controls = []string{
 	"seccomp", "landlock", "capabilities", "cgroupMemory", "cgroupCpu",
 	"cgroupPids", "noNewPrivs", "ttl",
 }
+
+// Names lists the namespaces as CELLOS_SUBPROCESS_UNSHARE spells them.
+func (n Namespaces) Names() []string {
+	var names []string
+	for _, ns := range []struct {
+		has  bool
+		name string
+	}{{n.Net, "net"}, {n.Mnt, "mnt"}, {n.PID, "pid"}, {n.IPC, "ipc"}, {n.UTS, "uts"}, {n.User, "user"}} {
+		if ns.has {
+			names = append(names, ns.name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,145 @@
+// Package console is what a person, or a log collector, sees of a run on
+// standard error.
+//
+// The rules of its output: one line per step, per denial and per warning; the
+// last line says how the run ended, why, and what to do. Colours only on a
+// terminal and never with NO_COLOR. Control bytes in anything that came from a
+// cell or a document are escaped. With JSON every line is one object. Quiet
+// keeps warnings and failures.
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// Format is how lines are written.
+type Format int
+
+// The formats.
+const (
+	Text Format = iota
+	JSON
+)
+
+// Options of a Console.
+type Options struct {
+	Program string // the name in front of each line
+	Format  Format
+	Quiet   bool
+	Color   bool
+}
+
+// Console writes lines. Its methods may be called concurrently.
+type Console struct {
+	opts Options
+
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// New returns a console that writes to w.
+func New(w io.Writer, opts Options) *Console { return &Console{opts: opts, w: w} }
+
+// WantsColor is whether a file is a terminal that should get colours.
+func WantsColor(f *os.File, getenv func(string) string) bool {
+	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+}
+
+type line struct {
+	Time    time.Time         `json:"time"`
+	Level   string            `json:"level"`
+	Kind    string            `json:"kind"`
+	Message string            `json:"message"`
+	Attrs   map[string]string `json:"attrs,omitempty"`
+}
+
+// SGR sequences (ECMA-48 8.3.117) per level.
+var colors = map[string]string{"info": "\x1b[2m", "warn": "\x1b[33m", "error": "\x1b[31m"}
+
+func (c *Console) write(level, kind, message string, attrs map[string]string) {
+	if c.opts.Quiet && level == "info" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.opts.Format == JSON {
+		b, err := json.Marshal(line{time.Now(), level, kind, message, attrs})
+		if err != nil {
+			return
+		}
+		// Nobody is left to tell if standard error is gone.
+		_, _ = c.w.Write(append(b, '\n'))
+		return
+	}
+	text := Escape(message)
+	if c.opts.Color {
+		text = colors[level] + text + "\x1b[0m"
+	}
+	if kind != "finding" {
+		text = c.opts.Program + ": " + text
+	}
+	_, _ = fmt.Fprintln(c.w, text)
+}
+
+// Step says that the run has come this far.
+func (c *Console) Step(step, message string) {
+	c.write("info", "step", message, map[string]string{"step": step})
+}
+
+// Denied says what the workload was refused, and which rule would allow it.
+func (c *Console) Denied(message, rule string) {
+	if rule != "" {
+		message += "; to allow it, " + rule
+	}
+	c.write("warn", "denied", message, map[string]string{"rule": rule})
+}
+
+// Warn says what is not as it was asked for.
+func (c *Console) Warn(message string) { c.write("warn", "warning", message, nil) }
+
+// Hint says what to do about the line before.
+func (c *Console) Hint(message string) { c.write("warn", "hint", "hint: "+message, nil) }
+
+// Error says what failed.
+func (c *Console) Error(message string) { c.write("error", "error", message, nil) }
+
+// Finding is one fault of a document. It begins with its place, as compilers
+// print it, so that editors can jump there.
+func (c *Console) Finding(text string) { c.write("error", "finding", text, nil) }
+
+// Done says how it ended.
+func (c *Console) Done(message string, ok bool, attrs map[string]string) {
+	level := "info"
+	if !ok {
+		level = "error"
+	}
+	c.write(level, "done", message, attrs)
+}
+
+// Escape makes text from a cell safe to print: control characters, invalid
+// UTF-8 and the bidirectional controls that can make a line read differently
+// from what it says are written as Go escapes. Line ends stay, indented.
+func Escape(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n':
+			b.WriteString("\n  ")
+		case strconv.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+	}
+	return b.String()
+}
