@@ -16,7 +16,7 @@ const Redacted = "[redacted]"
 var protected = []string{
 	"bytes", "cellId", "cellDestroyedEventRef", "chainId", "chainSeq", "count", "counts",
 	"decision", "digest", "evidenceBundleRef", "file", "firstSeq", "firstTime", "headDigest",
-	"lastSeq", "lastTime", "outcome", "reasonCode", "recovered", "residueClass",
+	"keyNames", "lastSeq", "lastTime", "leaseId", "outcome", "reasonCode", "recovered", "residueClass",
 	"runId", "sha256", "specHash", "specId", "verdict",
 }
 

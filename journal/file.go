@@ -128,6 +128,16 @@ func (f *file) lock(wait time.Duration) error {
 	}
 }
 
+// named reports whether the path of f still names it.
+func (f *file) named() bool {
+	ours, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(f.path)
+	return err == nil && os.SameFile(ours, there)
+}
+
 func (f *file) unlock() {
 	// The only errors are a bad descriptor and EINTR, which unlocking never
 	// waits long enough to see.

@@ -92,9 +92,6 @@ func Open(opts Options) (*Journal, error) {
 // Dir is where the journal lies below a state directory.
 func Dir(stateDir string) string { return filepath.Join(stateDir, "journal") }
 
-// StateDir is the state directory that the journal lies below.
-func (j *Journal) StateDir() string { return j.opts.Dir }
-
 // HostPath is the chain of the host below a state directory.
 func HostPath(stateDir string) string { return filepath.Join(Dir(stateDir), "host.jsonl") }
 
@@ -129,9 +126,6 @@ func (j *Journal) runPath(runID string) string {
 func (j *Journal) markerPath(runID string) string {
 	return filepath.Join(j.dir, "open", runID)
 }
-
-// StateDir is the directory that the journal was opened in.
-func (j *Journal) StateDir() string { return j.opts.Dir }
 
 // Warm computes what the first signature of a process costs beside the
 // signature, about a millisecond for Ed25519. Call it on a goroutine of its

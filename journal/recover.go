@@ -296,7 +296,7 @@ func (r *Run) noteRecovery() error {
 	} else if torn != nil {
 		note = *torn
 	}
-	if _, err := r.emit("", note, true); err != nil && !errors.Is(err, ErrMirror) {
+	if _, err := r.emit(note, true); err != nil && !errors.Is(err, ErrMirror) {
 		return err
 	}
 	r.contents.LastTime = last

@@ -210,32 +210,23 @@ func (r *Run) Path() string { return r.file.path }
 // ErrBudget and ErrFull mean that it is not, and that only closing events have
 // room: the cell has to end.
 func (r *Run) Emit(data event.Data) (event.Ref, error) {
-	return r.EmitAs("", data)
-}
-
-// EmitAs is Emit with an id that was made before, so that an earlier event can
-// name a later one.
-func (r *Run) EmitAs(id string, data event.Data) (event.Ref, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.emit(id, data, r.closing)
+	return r.emit(data, r.closing)
 }
 
 // emitClosing appends an event as if Closing had been called.
 func (r *Run) emitClosing(data event.Data) (event.Ref, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.emit("", data, true)
+	return r.emit(data, true)
 }
 
-func (r *Run) emit(id string, data event.Data, closing bool) (event.Ref, error) {
+func (r *Run) emit(data event.Data, closing bool) (event.Ref, error) {
 	if r.sealed || r.contents.Bundle {
 		return event.Ref{}, fmt.Errorf("emit %s: %w", event.Suffix(data.EventType()), ErrEnded)
 	}
 	ev := event.New(r.j.source, r.spec.Scope, r.j.opts.Clock(), data)
-	if id != "" {
-		ev.ID = id
-	}
 	line, digest, err := r.enc.Encode(r.buf[:0], ev, r.next)
 	if err != nil {
 		return event.Ref{}, err
@@ -253,15 +244,7 @@ func (r *Run) emit(id string, data event.Data, closing bool) (event.Ref, error) 
 	}
 	ref := event.Ref{ID: ev.ID, Seq: r.next.Seq, Type: data.EventType()}
 	r.next = r.next.Next(digest)
-	r.contents.note(ref, digest, ev.Time)
-	switch d := data.(type) {
-	case event.AdmissionDecided:
-		r.contents.Allowed = d.Verdict == event.VerdictAllowed
-	case event.IdentityMaterialized:
-		r.contents.Unrevoked, r.contents.LeaseID = d.KeyNames, d.LeaseID
-	case event.IdentityRevoked:
-		r.contents.Unrevoked = nil
-	}
+	r.contents.note(ref, data, digest, ev.Time)
 	if r.j.opts.Sync == SyncAlways {
 		if err := r.file.sync(); err != nil {
 			return ref, err
