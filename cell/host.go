@@ -171,10 +171,14 @@ type Target struct {
 
 // ParseTarget reads the host of an egress rule.
 func ParseTarget(host string) (Target, error) {
-	if strings.HasPrefix(host, "[") {
+	switch {
+	case strings.HasPrefix(host, "["):
 		return Target{}, errors.New("an IPv6 address is written without brackets here")
-	}
-	if strings.ContainsAny(host, "/:") || looksNumeric(host) {
+	case strings.Contains(host, "://"):
+		return Target{}, errors.New("this is a URL; write its host alone")
+	case strings.Count(host, ":") == 1:
+		return Target{}, errors.New("a host has no port; there is a field for it")
+	case strings.ContainsAny(host, "/:") || looksNumeric(host):
 		prefix, broken := parsePrefix(host)
 		if broken != "" {
 			return Target{}, errors.New(broken)

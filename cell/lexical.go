@@ -34,8 +34,6 @@ func containsOther(s, set string) bool {
 
 func portable(s, first string) string {
 	switch {
-	case len(s) > 128:
-		return "must be at most 128 characters long"
 	case s == "" || !strings.Contains(first, s[:1]):
 		return "must start with a letter or a digit"
 	case containsOther(s, letters+digits+"._-"):
@@ -65,8 +63,8 @@ func checkTenant(s string) string {
 }
 
 func checkDNSLabel(s string) string {
-	if len(s) > 63 || s == "" || containsOther(s, "abcdefghijklmnopqrstuvwxyz"+digits+"-") || s[0] == '-' || s[len(s)-1] == '-' {
-		return `must be a DNS label: up to 63 lower-case letters, digits and "-", no "-" at its ends (RFC 1123)`
+	if s == "" || containsOther(s, "abcdefghijklmnopqrstuvwxyz"+digits+"-") || s[0] == '-' || s[len(s)-1] == '-' {
+		return `must be a DNS label: lower-case letters, digits and "-", no "-" at its ends (RFC 1123)`
 	}
 	return ""
 }
@@ -184,26 +182,29 @@ func checkUser(s string) string {
 		}
 		return ""
 	}
-	if len(s) > 32 || containsOther(s, letters+digits+"_-") || s[0] == '-' {
+	if containsOther(s, letters+digits+"_-") || s[0] == '-' {
 		return ruleUser
 	}
 	return ""
 }
 
 func checkHTTPS(s string) string {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return "must be an https URL without user information"
+	if !isURL(s, "https") {
+		return "must be an https:// URL without user information"
 	}
 	return ""
 }
 
 func checkHTTPURL(s string) string {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
-		return "must be an http or https URL without user information"
+	if !isURL(s, "http") && !isURL(s, "https") {
+		return "must be an http:// or https:// URL without user information"
 	}
 	return ""
+}
+
+func isURL(s, scheme string) bool {
+	u, err := url.Parse(s)
+	return err == nil && strings.HasPrefix(s, scheme+"://") && u.Host != "" && u.User == nil
 }
 
 func checkServerName(s string) string {

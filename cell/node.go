@@ -107,6 +107,14 @@ func (n *node) shown() string {
 		return n.text
 	case kindBool:
 		return n.text
+	case kindList:
+		if len(n.items) == 0 {
+			return "[]"
+		}
+	case kindObject:
+		if len(n.fields) == 0 {
+			return "{}"
+		}
 	}
 	return n.kind.String()
 }

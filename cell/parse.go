@@ -105,7 +105,7 @@ func validID(root *node) string {
 			}
 		}
 	}
-	if n != 2 || found == nil || found.kind != kindText || checkID(found.text) != "" {
+	if n != 2 || found == nil || found.kind != kindText || lookupRule("Spec.id").checkText(found.text) != "" {
 		return ""
 	}
 	return found.text

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"unicode/utf8"
 )
 
 // A rule is what one field of the contract keeps on its own. The decoder
@@ -162,6 +163,8 @@ func (r rule) checkText(s string) string {
 		return "must not be empty"
 	case strings.IndexByte(s, 0) >= 0:
 		return "must not contain a NUL character"
+	case r.maxLen > 0 && utf8.RuneCountInString(s) > r.maxLen:
+		return fmt.Sprintf("must be at most %d characters long", r.maxLen)
 	case r.check != nil:
 		return r.check(s)
 	}

@@ -1,8 +1,6 @@
 package cell
 
-import (
-	"strings"
-)
+import "strings"
 
 // validator checks the rules between fields. It also runs over documents whose
 // fields are wrong on their own, so that all errors come at once: a value that
@@ -63,9 +61,11 @@ func (v validator) secrets(s *Spec, spec *path) {
 		return
 	}
 	for name := range s.Environment.Vars {
-		if where := declared[name]; where != nil && name != "" {
-			v.wrong(spec.field("environment").field("vars").key(name),
-				"is also "+where.String()+"; a name has one source")
+		if where := declared[name]; where != nil {
+			// Its value is not shown: it may be the secret.
+			at := spec.field("environment").field("vars").key(name)
+			_, nearest := v.root.find(at.String())
+			v.add(nearest.at, at, "", "is also "+where.String()+"; a name has one source")
 		}
 	}
 }

@@ -400,7 +400,7 @@ func joinBlock(lines []string, folded bool, chomp byte) string {
 			b.WriteByte('\n')
 		case lines[i+1] != "":
 			b.WriteByte(' ')
-		case foldsIntoSpaced(lines[i+1:last]):
+		case foldsIntoSpaced(lines[i+1 : last]):
 			b.WriteByte('\n')
 		}
 	}
