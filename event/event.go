@@ -92,6 +92,21 @@ func NewID(at time.Time) string {
 	return string(s[:])
 }
 
+// IsID reports whether s has the form of an id that NewID made.
+func IsID(s string) bool {
+	if len(s) != 36 || s[14] != '7' {
+		return false
+	}
+	for i, b := range []byte(s) {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		hexDigit := b >= '0' && b <= '9' || b >= 'a' && b <= 'f'
+		if dash != (b == '-') || !dash && !hexDigit {
+			return false
+		}
+	}
+	return true
+}
+
 // DataSchema names the schema of an event type's data. It is a name, not an
 // address: nothing has to be fetched to read a trail.
 func DataSchema(eventType string) string { return "urn:cellos:schema:" + eventType }

@@ -127,6 +127,9 @@ func (j *Journal) markerPath(runID string) string {
 	return filepath.Join(j.dir, "open", runID)
 }
 
+// StateDir is the state directory that the journal lies below.
+func (j *Journal) StateDir() string { return j.opts.Dir }
+
 // Warm computes what the first signature of a process costs beside the
 // signature, about a millisecond for Ed25519. Call it on a goroutine of its
 // own while the cell starts.
