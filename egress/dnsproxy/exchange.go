@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 )
 
 const (
@@ -49,11 +50,14 @@ func (u *upstream) exchange(fl *flight) bool {
 		defer w.release()
 		ans, err := u.askTCP(w, fl)
 		<-u.tcp
-		if err != nil {
+		switch {
+		case err == nil:
+			w.settle(fl, u, ans)
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+			// Silence is not a failure: the flight's own time decides.
+		default:
 			w.retry(fl, nil)
-			return
 		}
-		w.settle(fl, u, ans)
 	})
 }
 

@@ -120,6 +120,9 @@ func (w *worker) try(fl *flight) {
 // ask sends the question of a flight over UDP.
 func (w *worker) ask(fl *flight, up *upstream) bool {
 	f := &w.p.fwd
+	if w.asks == nil {
+		w.asks = newSender(headerLen + maxWireName + 4 + optLen)
+	}
 	// A socket may break between its choice and its use, but not for ever.
 	for range socketsPerUpstream {
 		s := w.asksTo
@@ -128,9 +131,7 @@ func (w *worker) ask(fl *flight, up *upstream) bool {
 			if s, err = up.socket(w); err != nil {
 				return false
 			}
-			if s != w.asksTo || w.asks.full() {
-				w.flushAsks()
-			}
+			w.flushAsks()
 		}
 		t := &try{fl: fl, s: s, upper: caseBits{w.rng.Uint64(), w.rng.Uint64(), w.rng.Uint64(), w.rng.Uint64()}}
 		switch f.open(t, w) {

@@ -98,7 +98,8 @@ type sender struct {
 	hdr [batchLen]mmsghdr
 	iov [batchLen]unix.Iovec
 	to  [batchLen]peer
-	buf [batchLen][maxUDP]byte
+	buf []byte
+	cap int // of one datagram
 	n   int
 
 	write func(fd uintptr) bool
@@ -106,13 +107,14 @@ type sender struct {
 	errno syscall.Errno
 }
 
-func newSender() *sender {
-	s := &sender{}
+// newSender returns a sender of datagrams of at most size bytes.
+func newSender(size int) *sender {
+	s := &sender{buf: make([]byte, batchLen*size), cap: size}
 	for i := range s.hdr {
 		h := &s.hdr[i].hdr
 		h.Iov = &s.iov[i]
 		h.SetIovlen(1)
-		s.iov[i].Base = &s.buf[i][0]
+		s.iov[i].Base = &s.buf[i*size]
 	}
 	s.write = func(fd uintptr) bool {
 		n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.hdr[s.sent])), uintptr(s.n-s.sent), unix.MSG_DONTWAIT, 0, 0)
@@ -127,8 +129,8 @@ func newSender() *sender {
 
 func (s *sender) full() bool { return s.n == batchLen }
 
-// room is where the next datagram is to be written: maxUDP bytes.
-func (s *sender) room() []byte { return s.buf[s.n][:0] }
+// room is where the next datagram is to be written.
+func (s *sender) room() []byte { return s.buf[s.n*s.cap : s.n*s.cap : (s.n+1)*s.cap] }
 
 // add takes the first n bytes of room as a datagram, to the peer of the socket
 // or to another.

@@ -39,15 +39,15 @@ func (r *receiver) datagram(int) (b []byte, cut bool, from *peer) {
 
 // sender sends datagrams.
 type sender struct {
-	buf [maxUDP]byte
+	buf []byte
 	n   int
 	len int
 	to  *peer
 }
 
-func newSender() *sender       { return &sender{} }
-func (s *sender) full() bool   { return s.n == 1 }
-func (s *sender) room() []byte { return s.buf[:0] }
+func newSender(size int) *sender { return &sender{buf: make([]byte, size)} }
+func (s *sender) full() bool     { return s.n == 1 }
+func (s *sender) room() []byte   { return s.buf[:0] }
 func (s *sender) add(n int, to *peer) {
 	s.n, s.len, s.to = 1, n, to
 }

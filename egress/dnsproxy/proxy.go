@@ -105,15 +105,11 @@ func (p *Proxy) closing() bool {
 	return p.closed
 }
 
-// rest gives up the upstream sockets, since nothing is in flight, and says
-// whether there were any.
-func (p *Proxy) rest() (any bool) {
+// rest gives up the upstream sockets: an idle cell has none.
+func (p *Proxy) rest() {
 	for _, u := range p.fwd.ups {
-		if u.retireAll() {
-			any = true
-		}
+		u.retireAll()
 	}
-	return any
 }
 
 // Close ends the proxy and returns when all its goroutines have: no more

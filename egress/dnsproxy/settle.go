@@ -151,12 +151,15 @@ func (p *Proxy) expire() {
 	f := &p.fwd
 	timer := time.NewTimer(socketAge)
 	defer timer.Stop()
+	idle := true // the timer runs because nothing is in flight
 	for {
+		fired := false
 		select {
 		case <-p.ctx.Done():
 			return
 		case <-f.wake:
 		case <-timer.C:
+			fired = true
 		}
 		now := time.Now()
 		for fl, last := f.nextDue(now); fl != nil; fl, last = f.nextDue(now) {
@@ -167,9 +170,15 @@ func (p *Proxy) expire() {
 			}
 		}
 		w.flush()
-		if wait, some := f.untilDue(time.Now()); some {
+		wait, some := f.untilDue(time.Now())
+		switch {
+		case some:
+			idle = false
 			timer.Reset(wait)
-		} else if p.rest() {
+		case fired && idle:
+			p.rest() // and sleep until the next flight
+		default:
+			idle = true
 			timer.Reset(socketAge)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -58,10 +59,22 @@ type tcpConn struct {
 	addr    netip.AddrPort
 	tokens  chan struct{}
 	answers chan []byte // nil for a query that is not answered
+	queued  atomic.Int64
 }
 
-// send queues an answer.
-func (c *tcpConn) send(b []byte) { c.answers <- b }
+// maxQueued bounds the bytes that wait for a client to read them.
+const maxQueued = 2 * maxMessage
+
+// send queues an answer. A client that asks for much and reads little loses the
+// connection.
+func (c *tcpConn) send(b []byte) {
+	if c.queued.Add(int64(len(b))) > maxQueued {
+		c.queued.Add(-int64(len(b)))
+		c.conn.Close()
+		b = nil
+	}
+	c.answers <- b
+}
 
 // serveConn reads queries from one connection.
 func (p *Proxy) serveConn(conn net.Conn) {
@@ -104,12 +117,12 @@ func (c *tcpConn) read(p *Proxy, w *worker) {
 	buf := make([]byte, maxUDP)
 	for {
 		c.tokens <- struct{}{}
-		n, err := c.next(p, in, &buf)
+		msg, cut, err := c.next(p, in, buf)
 		if err != nil {
 			<-c.tokens
 			return
 		}
-		w.handle(buf[:n], false, &client{tcp: c}, maxMessage, time.Now())
+		w.handle(msg, cut, &client{tcp: c}, maxMessage, time.Now())
 		// What waits in the buffer is handled first, as one batch.
 		if in.Buffered() == 0 {
 			w.flush()
@@ -119,27 +132,25 @@ func (c *tcpConn) read(p *Proxy, w *worker) {
 	}
 }
 
-// next reads one message. A client has the idle time for all of it.
-func (c *tcpConn) next(p *Proxy, in *bufio.Reader, buf *[]byte) (int, error) {
-	if p.closing() {
-		return 0, ErrClosed
-	}
+// next reads one message into buf; what does not fit is skipped. A client has
+// the idle time for all of it.
+func (c *tcpConn) next(p *Proxy, in *bufio.Reader, buf []byte) (msg []byte, cut bool, err error) {
 	if err := c.conn.SetReadDeadline(time.Now().Add(p.cfg.TCPIdle)); err != nil {
-		return 0, err
+		return nil, false, err
 	}
 	if p.closing() { // whose deadline may just have been replaced
-		return 0, ErrClosed
+		return nil, false, ErrClosed
 	}
-	var size [2]byte
-	if _, err := io.ReadFull(in, size[:]); err != nil {
-		return 0, err
+	if _, err := io.ReadFull(in, buf[:2]); err != nil {
+		return nil, false, err
 	}
-	n := int(be.Uint16(size[:]))
-	if n > len(*buf) {
-		*buf = make([]byte, n)
+	n := int(be.Uint16(buf))
+	msg = buf[:min(n, len(buf))]
+	if _, err := io.ReadFull(in, msg); err != nil {
+		return nil, false, err
 	}
-	_, err := io.ReadFull(in, (*buf)[:n])
-	return n, err
+	_, err = in.Discard(n - len(msg))
+	return msg, n > len(msg), err
 }
 
 // write writes answers until there are no more. After an error it only gives
@@ -150,6 +161,7 @@ func (c *tcpConn) write(p *Proxy) {
 		if err == nil && len(b) > 0 {
 			err = c.writeOne(b, p)
 		}
+		c.queued.Add(-int64(len(b)))
 		<-c.tokens
 		if err != nil {
 			c.conn.Close()

@@ -95,22 +95,20 @@ func (u *upstream) dial() (*socket, error) {
 	return s, nil
 }
 
-// retireAll gives up all sockets, and says whether there were any.
-func (u *upstream) retireAll() (any bool) {
+// retireAll gives up all sockets.
+func (u *upstream) retireAll() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for i, s := range u.slots {
 		if s != nil {
-			u.slots[i], any = nil, true
+			u.slots[i] = nil
 			u.p.fwd.retire(s)
 		}
 	}
 	for _, c := range u.idle {
 		c.Close()
-		any = true
 	}
 	u.idle = nil
-	return any
 }
 
 // serve reads replies until the socket is closed or breaks.

@@ -15,9 +15,9 @@ type worker struct {
 	rd  replyReader
 	rng *mrand.ChaCha8
 
-	out     *sender // answers
+	out     *sender // answers; made when first needed
 	outTo   *udpServer
-	asks    *sender // queries to upstreams
+	asks    *sender // queries to upstreams; made when first needed
 	asksTo  *socket
 	scratch [maxWireName + 4]byte
 	// names remembers recent strings, so that a repeated name that is on
@@ -28,7 +28,7 @@ type worker struct {
 func newWorker(p *Proxy) *worker {
 	var seed [32]byte
 	rand.Read(seed[:]) // never fails: it would abort the program
-	return &worker{p: p, rng: mrand.NewChaCha8(seed), out: newSender(), asks: newSender()}
+	return &worker{p: p, rng: mrand.NewChaCha8(seed)}
 }
 
 // worker returns a worker that is to be given back by release.
@@ -75,8 +75,11 @@ func (w *worker) flushOut() {
 	}
 }
 
+// flushAsks sends the queries to upstreams. If that fails others may be asked
+// instead, so it takes until nothing is left.
 func (w *worker) flushAsks() {
-	if s := w.asksTo; s != nil {
+	for w.asksTo != nil {
+		s := w.asksTo
 		w.asksTo = nil
 		if err := w.asks.flush(s.raw, s.conn); err != nil {
 			w.socketFailed(s)
@@ -109,6 +112,9 @@ func (w *worker) record(c *client, v *Verdict, began time.Time, rcode int) bool 
 func (w *worker) begin(c *client, size int) []byte {
 	if c.tcp != nil {
 		return make([]byte, 0, min(size, maxMessage))
+	}
+	if w.out == nil {
+		w.out = newSender(maxUDP)
 	}
 	if w.outTo != c.udp || w.out.full() {
 		w.flushOut()
