@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"time"
@@ -163,4 +164,27 @@ func lastRecord(r io.Reader, partial bool) (last *event.Record, end int64, err e
 			last, end = rec, lines.Offset+int64(len(line))+1
 		}
 	}
+}
+
+// Head is the last record of the chain of the host below a state directory,
+// for keeping elsewhere.
+func Head(stateDir string) (event.Head, error) {
+	f, err := os.Open(HostPath(stateDir))
+	if err != nil {
+		return event.Head{}, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return event.Head{}, err
+	}
+	from := max(0, size-2*event.MaxRecord)
+	last, _, err := lastRecord(io.NewSectionReader(f, from, size-from), from > 0)
+	if err != nil {
+		return event.Head{}, err
+	}
+	if last == nil {
+		return event.Head{}, fmt.Errorf("%s has no record", f.Name())
+	}
+	return event.Head{Seq: last.Seq, Digest: last.Digest}, nil
 }
