@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/idna"
 )
@@ -103,6 +104,11 @@ var (
 func NormalizeHost(name string) (string, error) {
 	name = strings.TrimSuffix(name, ".")
 	if !isASCII(name) {
+		// The mapping of UTS 46 drops what cannot be seen; a list of names
+		// is no place for it. The joiners are checked in their context.
+		if strings.ContainsFunc(name, func(c rune) bool { return unicode.Is(unicode.Cf, c) && c != '\u200c' && c != '\u200d' }) {
+			return "", errors.New("a DNS name has no invisible characters")
+		}
 		// Lower-casing, NFC and the contextual rules of RFC 5892.
 		ascii, err := idna.Lookup.ToASCII(name)
 		if err != nil {

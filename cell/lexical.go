@@ -79,6 +79,9 @@ func checkVariable(s string) string {
 // checkArgument keeps only the rule that every text keeps: no NUL.
 func checkArgument(string) string { return "" }
 
+// maxPath is the longest path that the kernel takes (PATH_MAX without the NUL).
+const maxPath = 4095
+
 // checkPath is an absolute path in its shortest form.
 func checkPath(s string) string {
 	switch {

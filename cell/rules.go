@@ -48,7 +48,7 @@ var rules = [...]rule{
 	{field: "Identity.secretRef", check: checkSecretRef, pattern: patternSecretRef, maxLen: 128},
 
 	{field: "Environment.base", enum: []string{"system", "none"}},
-	{field: "Environment.rootfs", check: checkHostPath, pattern: patternAbsolute},
+	{field: "Environment.rootfs", check: checkHostPath, pattern: patternAbsolute, maxLen: maxPath},
 	{field: "Environment.vars", key: checkVariable, keyLike: patternVariable},
 	{field: "Environment.vars[]", empty: true, check: checkArgument},
 
@@ -69,24 +69,24 @@ var rules = [...]rule{
 	{field: "Resolver.protocol", enum: []string{"do53-udp", "do53-tcp", "dot", "doh", "doq"}},
 	{field: "Resolver.serverName", check: checkServerName},
 	{field: "Resolver.url", check: checkHTTPS, pattern: `^https://`},
-	{field: "DNSSEC.trustAnchorsPath", check: checkPath, pattern: patternAbsolute},
+	{field: "DNSSEC.trustAnchorsPath", check: checkPath, pattern: patternAbsolute, maxLen: maxPath},
 	{field: "RefreshPolicy.strategy", enum: []string{"ttl-honor", "manual"}},
 	{field: "RefreshPolicy.minTtlSeconds", max: maxSeconds},
 	{field: "RefreshPolicy.maxStaleSeconds", max: maxSeconds},
 	{field: "RebindingPolicy.responseIpAllowlist", unique: true},
 	{field: "RebindingPolicy.responseIpAllowlist[]", check: checkResponseRange, pattern: `^[0-9A-Fa-f.:]+(/[0-9]+)?$`},
 
-	{field: "Mount.source", check: checkHostPath, pattern: patternAbsolute},
-	{field: "Mount.target", check: checkTarget, pattern: patternAbsolute},
+	{field: "Mount.source", check: checkHostPath, pattern: patternAbsolute, maxLen: maxPath},
+	{field: "Mount.target", check: checkTarget, pattern: patternAbsolute, maxLen: maxPath},
 	{field: "Mount.protect", unique: true},
-	{field: "Mount.protect[]", check: checkRelative, pattern: `^[^/]`},
+	{field: "Mount.protect[]", check: checkRelative, pattern: `^[^/]`, maxLen: maxPath},
 
 	{field: "Lifetime.ttlSeconds", min: 1, max: maxSeconds},
 
 	{field: "Run.argv", minItems: 1},
 	{field: "Run.argv[]", empty: true, check: checkArgument},
 	{field: "Run.user", check: checkUser, pattern: `^([0-9]+(:[0-9]+)?|[A-Za-z_][A-Za-z0-9_-]*)$`, maxLen: 32},
-	{field: "Run.workingDirectory", check: checkWorkingDirectory, pattern: patternAbsolute},
+	{field: "Run.workingDirectory", check: checkWorkingDirectory, pattern: patternAbsolute, maxLen: maxPath},
 	{field: "Run.secretDelivery", enum: []string{"env", "file", "runtimeBroker", "runtimeLeasedBroker"}},
 	{field: "Run.timeoutMs", min: 1, max: maxSeconds * 1000},
 	{field: "Run.timeoutSeconds", min: 1, max: maxSeconds},
@@ -111,11 +111,11 @@ var rules = [...]rule{
 
 	{field: "ExportTarget.name", check: checkID, pattern: patternID, maxLen: 128},
 	{field: "ExportTarget.kind", enum: []string{"local", "http", "s3"}},
-	{field: "ExportTarget.path", check: checkPath, pattern: patternAbsolute},
+	{field: "ExportTarget.path", check: checkPath, pattern: patternAbsolute, maxLen: maxPath},
 	{field: "ExportTarget.baseUrl", check: checkHTTPURL, pattern: `^https?://`},
 	{field: "Export.artifacts", minItems: 1},
 	{field: "Artifact.name", check: checkID, pattern: patternID, maxLen: 128},
-	{field: "Artifact.path", check: checkArtifactPath},
+	{field: "Artifact.path", check: checkArtifactPath, maxLen: maxPath},
 }
 
 // exclusive lists fields of which an object has one at most, and why.

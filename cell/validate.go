@@ -27,6 +27,10 @@ func validate(doc *Document, p *problems) {
 // wrong notes that the value at a path breaks a rule. Where the value is
 // absent, the place is that of what should hold it.
 func (v validator) wrong(at *path, rule string) {
+	if len(v.list) == maxErrors {
+		v.omitted++ // not worth a search
+		return
+	}
 	found, nearest := v.root.find(at.String())
 	value := ""
 	if found != nil {
@@ -88,18 +92,23 @@ func (v validator) mounts(fs *Filesystem, at *path) {
 	if fs == nil {
 		return
 	}
+	// The first target at or below each path.
+	below := make(map[string]int)
 	for i, m := range fs.Mounts {
 		where := at.at(i)
 		if len(m.Protect) > 0 && (m.ReadOnly == nil || *m.ReadOnly) {
 			v.wrong(where.field("protect"), "protects nothing in a mount that is read-only; add readOnly: false")
 		}
-		for j, earlier := range fs.Mounts[:i] {
-			if m.Target == "" || m.Target[0] != '/' {
-				break
-			}
-			if within(earlier.Target, m.Target) {
-				v.wrong(where.field("target"), "hides "+at.at(j).field("target").String()+" ("+quote(earlier.Target)+")")
-				break
+		if m.Target == "" || len(m.Target) > maxPath || checkTarget(m.Target) != "" {
+			continue
+		}
+		if j, hidden := below[m.Target]; hidden {
+			v.wrong(where.field("target"), "hides "+at.at(j).field("target").String()+" ("+quote(fs.Mounts[j].Target)+")")
+			continue
+		}
+		for dir := m.Target; dir != ""; dir = dir[:strings.LastIndexByte(dir, '/')] {
+			if _, known := below[dir]; !known {
+				below[dir] = i
 			}
 		}
 	}

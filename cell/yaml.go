@@ -111,7 +111,7 @@ type gap struct {
 // skip moves over white space and comments to the next content. A block may
 // not be indented by tabs: callers check gap.tab.
 func (r *yamlReader) skip() (gap, error) {
-	var g gap
+	g := gap{lines: r.off == 0}
 	for r.off < len(r.src) {
 		switch c := r.src[r.off]; {
 		case c == '\n':

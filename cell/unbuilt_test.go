@@ -1,0 +1,129 @@
+package cell
+
+import (
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestUnbuiltTable reads the document that declares everything: each row of
+// the table must find something there, at the place where it is declared.
+func TestUnbuiltTable(t *testing.T) {
+	text, err := os.ReadFile("testdata/corpus/valid/every-field.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What it does not declare, because the rest excludes it.
+	more := strings.NewReplacer(
+		"  base: system\n", "  base: none\n    image: registry.example/app\n",
+		"    answers: bound\n", "    answers: bound\n",
+		"[A, AAAA, SRV]", "[A, AAAA, TLSA]",
+		"blockDirectWorkloadDns: true", "blockDirectWorkloadDns: false",
+		"  filesystem:", "  authorityDerivation: {x: y}\n    cdnAuthority: {x: y}\n    filesystem:",
+	).Replace(string(text))
+	doc := parse(t, "every-field.yaml", more)
+	found := doc.Unbuilt()
+	lines := strings.Split(more, "\n")
+	for _, u := range found {
+		if u.What == "" || u.Remedy == "" || u.Line < 1 || u.Line > len(lines) || u.Col < 1 {
+			t.Errorf("%+v", u)
+		}
+		if line, col := doc.Position(u.Path); line != u.Line || col != u.Col {
+			t.Errorf("%s stands at %d:%d, not at %d:%d", u.Path, line, col, u.Line, u.Col)
+		}
+	}
+	for _, f := range unbuilt {
+		if f.path == "spec.environment.rootfs" {
+			continue // excludes image, and is tested below
+		}
+		has := slices.ContainsFunc(found, func(u Unbuilt) bool { return pattern(u.Path) == f.path })
+		if !has {
+			t.Errorf("%s: not found in a document that declares everything", f.path)
+		}
+	}
+}
+
+// pattern replaces the indices of a path by the "[]" of the table.
+func pattern(path string) string {
+	var b strings.Builder
+	inside := false
+	for _, c := range path {
+		inside = inside && c != ']'
+		if !inside {
+			b.WriteRune(c)
+		}
+		inside = inside || c == '['
+	}
+	return b.String()
+}
+
+// TestUnbuiltPathsExist: a row for a field that does not exist refuses nothing.
+func TestUnbuiltPathsExist(t *testing.T) {
+	for _, f := range unbuilt {
+		typ := reflect.TypeFor[Document]()
+		for name := range strings.SplitSeq(f.path, ".") {
+			name, list := strings.CutSuffix(name, "[]")
+			i := slices.IndexFunc(fieldsOf(typ), func(s structField) bool { return s.name == name })
+			if i < 0 {
+				t.Errorf("%s: %s has no field %s", f.path, typ, name)
+				break
+			}
+			typ = typ.Field(fieldsOf(typ)[i].index).Type
+			if typ.Kind() == reflect.Pointer || list {
+				typ = typ.Elem()
+			}
+		}
+	}
+}
+
+func TestUnbuilt(t *testing.T) {
+	spec := func(s string) string {
+		return `{"apiVersion":"cellos.io/v1","kind":"ExecutionCell","spec":{"id":"demo","lifetime":{"ttlSeconds":60},` + s + `}}`
+	}
+	rule := func(host string) string {
+		return spec(`"authority":{"egressRules":[{"host":"127.0.0.1","port":1,"protocol":"tcp"},{"host":"` + host + `","port":8080,"protocol":"tcp"}]}`)
+	}
+	for _, test := range []struct {
+		text string
+		want []string
+	}{
+		{minimal, nil},
+		{rule("127.9.9.9"), nil},
+		{rule("::1"), nil},
+		{rule("192.0.2.1"), []string{"spec.authority.egressRules[1]"}},
+		{rule("example.com"), []string{"spec.authority.egressRules[1]"}},
+		{rule("0.0.0.0/0"), []string{"spec.authority.egressRules[1]"}},
+		{rule("126.0.0.0/7"), []string{"spec.authority.egressRules[1]"}},
+		{rule(HostLoopback), []string{"spec.authority.egressRules[1]"}},
+		{spec(`"environment":{"vars":{"A":"b"}},"placement":{"poolId":"p"},"correlation":{"tenantId":"t"}`), nil},
+		{spec(`"run":{"argv":["x"],"workingDirectory":"/w","secretDelivery":"env","timeoutMs":5,"limits":{"openFilesMax":64,"eventsMaxBytes":1000000,"gracefulShutdownSeconds":1}}`), nil},
+		{spec(`"run":{"argv":["x"],"secretDelivery":"file"}`), []string{"spec.run.secretDelivery"}},
+		{spec(`"telemetry":{"guestAgent":false}`), nil},
+		{spec(`"telemetry":{"guestAgent":true}`), []string{"spec.telemetry.guestAgent"}},
+		{spec(`"environment":{"rootfs":"/srv/r"}`), []string{"spec.environment.rootfs"}},
+		{spec(`"authority":{"dnsAuthority":{"answers":"real","allowedQueryTypes":["A","TXT"],"blockDirectWorkloadDns":true}}`), nil},
+		{spec(`"authority":{"dnsAuthority":{"allowedQueryTypes":["A","DS"]}}`), []string{"spec.authority.dnsAuthority.allowedQueryTypes[1]"}},
+		{spec(`"ingress":[]`), []string{"spec.ingress"}},
+		{spec(`"ingress":""`), []string{"spec.ingress"}},
+		{spec(`"ingress":false`), []string{"spec.ingress"}},
+	} {
+		doc := parse(t, "a.json", test.text)
+		var got []string
+		for _, u := range doc.Unbuilt() {
+			got = append(got, u.Path)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, want %v", test.text, got, test.want)
+		}
+	}
+}
+
+// TestUnbuiltWithoutText: a document that was not parsed is judged as well.
+func TestUnbuiltWithoutText(t *testing.T) {
+	doc := Document{Spec: Spec{Policy: &PolicyRef{}, Run: &Run{User: "root"}}}
+	if got := doc.Unbuilt(); len(got) != 2 || got[0].Path != "spec.policy" || got[1].Path != "spec.run.user" {
+		t.Errorf("%+v", got)
+	}
+}
