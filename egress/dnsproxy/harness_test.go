@@ -168,6 +168,13 @@ func (up *fakeUpstream) asked() []dns.Msg {
 	return append([]dns.Msg(nil), up.got...)
 }
 
+// networks returns how each of them came.
+func (up *fakeUpstream) networks() []string {
+	up.mu.Lock()
+	defer up.mu.Unlock()
+	return append([]string(nil), up.nets...)
+}
+
 func (up *fakeUpstream) as(id string, proto Protocol) Upstream {
 	return Upstream{ID: id, Protocol: proto, Dial: dialer(up.addr)}
 }

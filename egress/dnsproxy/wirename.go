@@ -20,66 +20,79 @@ func skipName(msg []byte, off int) (end int, ok bool) {
 	return 0, false
 }
 
-// label returns the label at off, following pointers, and the offset behind it;
-// a label of no bytes ends the name. Pointers must lead to before limit, which
-// becomes the place they lead to.
-func label(msg []byte, off int, limit *int) (l []byte, next int, ok bool) {
-	for off < len(msg) {
-		n := int(msg[off])
+// maxJumps bounds the pointers in one name. Real names have one or two.
+const maxJumps = 32
+
+// nameReader reads a name label by label.
+type nameReader struct {
+	msg   []byte
+	off   int
+	limit int // pointers must lead to before it
+	jumps int
+}
+
+func nameAt(msg []byte, off int) nameReader {
+	return nameReader{msg: msg, off: off, limit: off}
+}
+
+// next returns the next label; one of no bytes is the end of the name.
+func (r *nameReader) next() (label []byte, ok bool) {
+	for r.off < len(r.msg) {
+		n := int(r.msg[r.off])
 		if n <= maxLabel {
-			if off+1+n > len(msg) {
-				return nil, 0, false
+			end := r.off + 1 + n
+			if end > len(r.msg) {
+				return nil, false
 			}
-			return msg[off+1 : off+1+n], off + 1 + n, true
+			label, r.off = r.msg[r.off+1:end], end
+			return label, true
 		}
-		if n < 0xc0 || off+2 > len(msg) {
-			return nil, 0, false
+		if n < 0xc0 || r.off+2 > len(r.msg) {
+			return nil, false
 		}
-		to := int(be.Uint16(msg[off:]) & 0x3fff)
-		if to < headerLen || to >= *limit {
-			return nil, 0, false
+		to := int(be.Uint16(r.msg[r.off:]) & 0x3fff)
+		if r.jumps++; to < headerLen || to >= r.limit || r.jumps > maxJumps {
+			return nil, false
 		}
-		off, *limit = to, to
+		r.off, r.limit = to, to
 	}
-	return nil, 0, false
+	return nil, false
 }
 
 // appendName appends the name at off without compression and in lower case.
 func appendName(b, msg []byte, off int) ([]byte, bool) {
-	start, limit := len(b), off
-	for {
-		l, next, ok := label(msg, off, &limit)
-		if !ok || len(b)-start+1+len(l) > maxWireName {
+	start := len(b)
+	for r := nameAt(msg, off); ; {
+		label, ok := r.next()
+		if !ok || len(b)-start+1+len(label) > maxWireName {
 			return b, false
 		}
-		b = append(b, byte(len(l)))
-		for _, c := range l {
+		b = append(b, byte(len(label)))
+		for _, c := range label {
 			b = append(b, lower(c))
 		}
-		if len(l) == 0 {
+		if len(label) == 0 {
 			return b, true
 		}
-		off = next
 	}
 }
 
 // nameIs reports whether the name at off is wire, which is lower case.
 func nameIs(msg []byte, off int, wire []byte) bool {
-	limit := off
-	for {
-		l, next, ok := label(msg, off, &limit)
-		if !ok || len(wire) < 1+len(l) || int(wire[0]) != len(l) {
+	for r := nameAt(msg, off); ; {
+		label, ok := r.next()
+		if !ok || len(wire) < 1+len(label) || int(wire[0]) != len(label) {
 			return false
 		}
-		if len(l) == 0 {
+		if len(label) == 0 {
 			return true
 		}
-		for i, c := range l {
+		for i, c := range label {
 			if lower(c) != wire[1+i] {
 				return false
 			}
 		}
-		off, wire = next, wire[1+len(l):]
+		wire = wire[1+len(label):]
 	}
 }
 
