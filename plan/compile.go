@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"cellos.io/cellos/cell"
@@ -187,10 +188,14 @@ func (c *compiler) isolation() {
 				"set CELLOS_DEPLOYMENT_PROFILE=portable if that is what you want")
 		}
 	}
+	var missing []string
 	for _, name := range mandatory {
-		if control := c.plan.Isolation[name]; control.State != Enforced {
-			c.degrade("isolation."+name, fmt.Sprintf("%s: %s", control.State, control.By), "")
+		if c.plan.Isolation[name].State != Enforced {
+			missing = append(missing, name)
 		}
+	}
+	if len(missing) > 0 {
+		c.degrade("isolation", fmt.Sprintf("backend %s does not enforce %s", c.host.Backend, strings.Join(missing, ", ")), "")
 	}
 }
 

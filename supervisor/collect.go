@@ -91,7 +91,7 @@ func (s *Supervisor) collectDir(ctx context.Context, id string, orphan journal.O
 		return s.finish(ctx, orphan, dir, l)
 	}
 	// The trail is sealed, or lies in the state directory of someone else.
-	if l == nil {
+	if l == nil || len(l.Pending()) == 0 {
 		return nil, dir.remove()
 	}
 	for _, e := range l.Pending() {
@@ -143,10 +143,11 @@ func (s *Supervisor) finish(ctx context.Context, orphan journal.Orphan, dir *run
 	return []Collected{c}, errors.Join(errs...)
 }
 
-// reclaimOrphan removes what an orphan left. Without a ledger nothing but the
-// directory can be left: whoever removed the ledger had struck out all else.
+// reclaimOrphan removes what an orphan left. Without a ledger, or with one that
+// lists nothing, nothing but the directory can be left: it is written before
+// anything else, and removed after all else was struck out.
 func (s *Supervisor) reclaimOrphan(ctx context.Context, dir *runDir, l *ledger.Ledger, orphan journal.Orphan) ledger.Receipt {
-	if l != nil {
+	if l != nil && len(l.Pending()) > 0 {
 		return ledger.Reclaim(ctx, l, removers(l, dir))
 	}
 	path := filepath.Join(s.RuntimeDir, orphan.RunID)

@@ -19,17 +19,17 @@ type recovery struct {
 // closeTrail writes what ends every trail: destroyed, the evidence bundle with
 // the receipt of everything that was created, and the seal.
 func closeTrail(trail *journal.Run, receipt ledger.Receipt, out Outcome, by *recovery) error {
-	errs := make([]error, 0, 3)
-	if !trail.Contents().Destroyed {
-		destroyed := event.LifecycleDestroyed{
-			Outcome: event.OutcomeFailed, Reason: out.Reason, ResidueClass: residueClass(receipt),
-			EvidenceBundleRef: event.BundleRef(trail.Contents().Spec.Scope.RunID),
-		}
-		if out.Succeeded() {
-			destroyed.Outcome = event.OutcomeSucceeded
-		}
-		errs = append(errs, emitTo(trail, destroyed))
+	destroyed := event.LifecycleDestroyed{
+		Outcome: event.OutcomeFailed, Reason: out.Reason, ResidueClass: residueClass(receipt),
+		EvidenceBundleRef: event.BundleRef(trail.Contents().Spec.Scope.RunID),
 	}
+	if out.Succeeded() {
+		destroyed.Outcome = event.OutcomeSucceeded
+	}
+	// A supervisor that was killed between the two may have written the first
+	// already. What it could not say any more is said again, so that every
+	// trail ends with this pair, about the same receipt.
+	errs := []error{emitTo(trail, destroyed)}
 	errs = append(errs, emitTo(trail, bundle(trail.Contents(), receipt, by)))
 	if err := errors.Join(errs...); err != nil {
 		// An unfinished trail is not sealed: the next clean-up finishes it.

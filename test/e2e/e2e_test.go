@@ -22,26 +22,39 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "cellos-e2e-")
+	if deed := os.Getenv(workloadVar); deed != "" {
+		os.Exit(runWorkload(deed))
+	}
+	dir, err := buildBinaries()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bin = filepath.Join(dir, "bin")
-	build := exec.Command("go", "build", "-trimpath", "-o", bin+"/", "cellos.io/cellos/cmd/cellos", "cellos.io/cellos/cmd/cellos-supervisor")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		os.RemoveAll(dir)
-		os.Exit(1)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := testenv.Main(m)
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// buildBinaries puts the binaries where an ordinary user can run them, and
+// this test itself as well: it is the workload.
+func buildBinaries() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "cellos-e2e-"); err != nil {
+		return "", err
+	}
+	bin = filepath.Join(dir, "bin")
+	build := exec.Command("go", "build", "-trimpath", "-o", bin+"/", "cellos.io/cellos/cmd/cellos", "cellos.io/cellos/cmd/cellos-supervisor")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("build: %w\n%s", err, out)
+	}
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return dir, err
+	}
+	if err := os.WriteFile(filepath.Join(bin, "workload"), self, 0o755); err != nil {
+		return dir, err
+	}
+	return dir, os.Chmod(dir, 0o755)
 }
 
 func need(t *testing.T, what ...string) {
