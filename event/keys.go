@@ -100,26 +100,26 @@ func parseKeys(src []byte, alg Alg) (*Keys, error) {
 }
 
 func parseKey(raw json.RawMessage, want Alg) (Key, error) {
-	entry := struct {
-		Alg Alg     `json:"alg"`
+	var entry struct {
+		Alg *Alg    `json:"alg"`
 		Key *string `json:"key"`
-	}{Alg: want}
+	}
 	if raw[0] == '"' {
 		text := unescape(raw)
-		entry.Key = &text
+		entry.Alg, entry.Key = &want, &text
 	} else {
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.DisallowUnknownFields()
 		// The error of the decoder could quote the key.
-		if dec.Decode(&entry) != nil || entry.Key == nil || !bytes.Contains(raw, []byte(`"alg":`)) {
+		if dec.Decode(&entry) != nil || entry.Key == nil || entry.Alg == nil {
 			return Key{}, errors.New(`want "base64url" or {"alg": …, "key": "base64url"}`)
 		}
 	}
-	if entry.Alg != want {
-		if entry.Alg == HMAC {
+	if *entry.Alg != want {
+		if *entry.Alg == HMAC {
 			return Key{}, errors.New("an HMAC key belongs into a file of its own, given as --hmac-keys")
 		}
-		return Key{}, fmt.Errorf("the algorithm is %.40q, want %s", entry.Alg, want)
+		return Key{}, fmt.Errorf("the algorithm is %.40q, want %s", *entry.Alg, want)
 	}
 	decoded, err := DecodeKey(*entry.Key)
 	if err != nil {
