@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // decoder fills Go values from nodes. It notes every difference and goes on.
@@ -119,7 +120,7 @@ func (d decoder) object(n *node, v reflect.Value, at *path) {
 			continue
 		}
 		seen[i] = true
-		d.value(f.value, v.Field(fields[i].index), where, ruleOf(v.Type(), f.name))
+		d.value(f.value, v.Field(fields[i].index), where, fields[i].rule)
 	}
 	for i, f := range fields {
 		if f.required && !seen[i] {
@@ -133,11 +134,15 @@ type structField struct {
 	name     string // in the document
 	index    int
 	required bool
+	rule     rule
 }
 
 // fieldsOf lists the fields of a document type. A field that its tag does not
 // let be left out is required.
 func fieldsOf(t reflect.Type) []structField {
+	if known, ok := fieldCache.Load(t); ok {
+		return known.([]structField)
+	}
 	list := make([]structField, 0, t.NumField())
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -145,14 +150,18 @@ func fieldsOf(t reflect.Type) []structField {
 			continue
 		}
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		list = append(list, structField{name: name, index: i, required: options == ""})
+		list = append(list, structField{name: name, index: i, required: options == "", rule: ruleOf(t, name)})
 	}
+	fieldCache.Store(t, list)
 	return list
 }
 
+// fieldCache keeps what fieldsOf found: types do not change.
+var fieldCache sync.Map
+
 func (d decoder) list(n *node, v reflect.Value, at *path, r rule) {
-	if len(n.items) < r.minItems {
-		d.wrong(n, at, "must not be empty")
+	if broken := r.checkCount(len(n.items)); broken != "" {
+		d.wrong(n, at, broken)
 	}
 	out := reflect.MakeSlice(v.Type(), len(n.items), len(n.items))
 	var seen map[string]bool
@@ -173,6 +182,9 @@ func (d decoder) list(n *node, v reflect.Value, at *path, r rule) {
 }
 
 func (d decoder) dict(n *node, v reflect.Value, at *path, r rule) {
+	if broken := r.checkCount(len(n.fields)); broken != "" {
+		d.wrong(n, at, broken)
+	}
 	out := reflect.MakeMapWithSize(v.Type(), len(n.fields))
 	for _, f := range n.fields {
 		where := at.key(f.name)

@@ -2,21 +2,23 @@ package cell
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // FuzzParse: no bytes make Parse panic or return more than it promises, and a
-// valid document survives being written as JSON.
+// valid document survives being written as JSON and is valid by its schema.
 func FuzzParse(f *testing.F) {
 	for _, folder := range []string{"valid", "invalid"} {
 		for name, text := range corpus(f, folder) {
 			f.Add(name, text)
 		}
 	}
+	published := publishedSchema(f)
 	f.Fuzz(func(t *testing.T, name string, text []byte) {
 		doc, err := Parse(name, text)
 		if err != nil {
@@ -33,8 +35,12 @@ func FuzzParse(f *testing.F) {
 		if !sameDeclaration(doc, again) {
 			t.Errorf("the Go values of %s differ", doc.Canonical())
 		}
-		if !json.Valid(doc.Canonical()) {
-			t.Errorf("%s is no JSON", doc.Canonical())
+		value, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc.Canonical()))
+		if err != nil {
+			t.Fatalf("%s is no JSON: %v", doc.Canonical(), err)
+		}
+		if err := published.Validate(value); err != nil {
+			t.Errorf("the schema refuses the valid %s: %v", doc.Canonical(), err)
 		}
 		for _, u := range doc.Unbuilt() {
 			if line, col := doc.Position(u.Path); line != u.Line || col != u.Col || line < 1 {

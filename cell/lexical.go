@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Each check returns the rule that its text breaks, or "". The pattern beside
@@ -72,6 +73,13 @@ func checkDNSLabel(s string) string {
 func checkVariable(s string) string {
 	if s == "" || containsOther(s, letters+digits+"_.-") || !strings.Contains(letters+"_", s[:1]) {
 		return `must be the name of a variable: letters, digits, "_", "." and "-", not starting with a digit`
+	}
+	return ""
+}
+
+func checkLabel(s string) string {
+	if n := utf8.RuneCountInString(s); n < 1 || n > 128 {
+		return "the name of a label has 1 to 128 characters"
 	}
 	return ""
 }

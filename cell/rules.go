@@ -23,16 +23,20 @@ type rule struct {
 	min, max int64 // of an integer; max 0 is maxInteger
 
 	minItems int
+	maxItems int // of a list or a map; 0 is no limit but MaxBytes
 	unique   bool
 	key      func(string) string // check of the keys of a map
 	keyLike  string              // its pattern
 
-	item *rule // set by ruleOf for lists and maps
+	item *rule // of the items of a list or a map, set by ruleOf
 }
 
 // maxSeconds keeps every duration of a document, in nanoseconds, inside an
 // int64: it is a hundred years.
 const maxSeconds = 100 * 365 * 24 * 3600
+
+// maxShort is the length of a name that is only carried along.
+const maxShort = 256
 
 // rules is every rule that concerns one field alone. That a field is required
 // is said by its Go type. Texts are never empty unless the rule says so.
@@ -41,8 +45,19 @@ var rules = [...]rule{
 	{field: "Document.kind", enum: []string{Kind}},
 	{field: "Spec.id", check: checkID, pattern: patternID, maxLen: 128},
 
-	{field: "Correlation.tenantId", check: checkTenant, pattern: `^[^.*>\s]+$`},
-	{field: "Correlation.labels[]", empty: true},
+	// What the closing events of a run repeat is short: space for them is
+	// reserved before the run.
+	{field: "Correlation.correlationId", maxLen: maxShort},
+	{field: "Correlation.tenantId", check: checkTenant, pattern: `^[^.*>\s]+$`, maxLen: maxShort},
+	{field: "Correlation.platform", maxLen: maxShort},
+	{field: "Correlation.externalRunId", maxLen: maxShort},
+	{field: "Correlation.externalJobId", maxLen: maxShort},
+	{field: "Correlation.labels", maxItems: 64, key: checkLabel, keyLike: `^[\s\S]{1,128}$`},
+	{field: "Correlation.labels[]", empty: true, maxLen: maxShort},
+	{field: "Placement.poolId", maxLen: maxShort},
+	{field: "Placement.queueName", maxLen: maxShort},
+	{field: "PolicyRef.packId", maxLen: maxShort},
+	{field: "PolicyRef.packVersion", maxLen: maxShort},
 	{field: "Placement.kubernetesNamespace", check: checkDNSLabel, pattern: patternDNSLabel, maxLen: 63},
 	{field: "Identity.kind", enum: []string{"oidc"}},
 	{field: "Identity.secretRef", check: checkSecretRef, pattern: patternSecretRef, maxLen: 128},
@@ -52,7 +67,7 @@ var rules = [...]rule{
 	{field: "Environment.vars", key: checkVariable, keyLike: patternVariable},
 	{field: "Environment.vars[]", empty: true, check: checkArgument},
 
-	{field: "Authority.secretRefs", unique: true},
+	{field: "Authority.secretRefs", unique: true, maxItems: 256},
 	{field: "Authority.secretRefs[]", check: checkSecretRef, pattern: patternSecretRef, maxLen: 128},
 
 	{field: "EgressRule.host", check: checkHost},
@@ -65,6 +80,7 @@ var rules = [...]rule{
 	{field: "DNSAuthority.allowedQueryTypes", minItems: 1, unique: true},
 	{field: "DNSAuthority.allowedQueryTypes[]", enum: queryTypes},
 	{field: "DNSAuthority.denyResponse", enum: []string{"nxdomain", "refused"}},
+	{field: "DNSAuthority.resolvers", maxItems: 16},
 	{field: "Resolver.resolverId", check: checkID, pattern: patternID, maxLen: 128},
 	{field: "Resolver.protocol", enum: []string{"do53-udp", "do53-tcp", "dot", "doh", "doq"}},
 	{field: "Resolver.serverName", check: checkServerName},
@@ -113,7 +129,7 @@ var rules = [...]rule{
 	{field: "ExportTarget.kind", enum: []string{"local", "http", "s3"}},
 	{field: "ExportTarget.path", check: checkPath, pattern: patternAbsolute, maxLen: maxPath},
 	{field: "ExportTarget.baseUrl", check: checkHTTPURL, pattern: `^https?://`},
-	{field: "Export.artifacts", minItems: 1},
+	{field: "Export.artifacts", minItems: 1, maxItems: 256},
 	{field: "Artifact.name", check: checkID, pattern: patternID, maxLen: 128},
 	{field: "Artifact.path", check: checkArtifactPath, maxLen: maxPath},
 }
@@ -148,6 +164,17 @@ func (r rule) items() rule {
 		return rule{}
 	}
 	return *r.item
+}
+
+// checkCount checks the number of items of a list or a map.
+func (r rule) checkCount(n int) string {
+	switch {
+	case n < r.minItems:
+		return "must not be empty"
+	case r.maxItems > 0 && n > r.maxItems:
+		return fmt.Sprintf("must have at most %d items, not %d", r.maxItems, n)
+	}
+	return ""
 }
 
 func (r rule) checkText(s string) string {

@@ -181,7 +181,7 @@ func (g generator) object(t *testing.T, typ reflect.Type) map[string]any {
 	properties, required := map[string]any{}, []string{}
 	for _, f := range fieldsOf(typ) {
 		field := typ.Field(f.index)
-		s := g.value(field.Type, ruleOf(typ, f.name))
+		s := g.value(field.Type, f.rule)
 		if c := g.comments[typ.Name()+"."+field.Name]; c != "" {
 			s["description"] = c
 		}
@@ -237,12 +237,18 @@ func (g generator) value(typ reflect.Type, r rule) map[string]any {
 		if r.minItems > 0 {
 			s["minItems"] = r.minItems
 		}
+		if r.maxItems > 0 {
+			s["maxItems"] = r.maxItems
+		}
 		if r.unique {
 			s["uniqueItems"] = true
 		}
 		return s
 	case reflect.Map:
 		s := map[string]any{"type": "object", "additionalProperties": g.value(typ.Elem(), r.items())}
+		if r.maxItems > 0 {
+			s["maxProperties"] = r.maxItems
+		}
 		if r.keyLike != "" {
 			s["propertyNames"] = map[string]any{"pattern": r.keyLike}
 		}

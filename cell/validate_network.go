@@ -84,10 +84,11 @@ func widerProtocols(p Protocol) []Protocol {
 
 // targetRule returns the rule that the host of r breaks.
 func targetRule(t Target, r EgressRule, realAnswers bool) string {
+	cidr := strings.Contains(r.Host, "/")
 	switch {
-	case r.Protocol == DNS && !t.Single():
+	case r.Protocol == DNS && (cidr || !t.Literal()):
 		return "must be one IP address for protocol dns: a server is not looked up by name"
-	case t.Literal() && !t.Single() && r.Protocol != TCP && r.Protocol != UDP:
+	case cidr && r.Protocol != TCP && r.Protocol != UDP:
 		return "a CIDR prefix goes with tcp and udp only: " + string(r.Protocol) + " needs a name or one address"
 	case !t.Literal():
 		return ""
