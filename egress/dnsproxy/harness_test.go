@@ -113,11 +113,17 @@ type fakeUpstream struct {
 	mu   sync.Mutex
 	got  []dns.Msg
 	nets []string
+	from []string
 }
 
 // startUpstream answers over UDP and TCP, on one port, with what reply returns:
 // messages in wire form, to be sent one after the other.
 func startUpstream(t *testing.T, reply func(network string, q *dns.Msg) [][]byte) *fakeUpstream {
+	t.Helper()
+	return startUpstreamAt(t, "127.0.0.1:0", reply)
+}
+
+func startUpstreamAt(t *testing.T, addr string, reply func(network string, q *dns.Msg) [][]byte) *fakeUpstream {
 	t.Helper()
 	up := &fakeUpstream{}
 	serve := func(network string) dns.HandlerFunc {
@@ -125,6 +131,7 @@ func startUpstream(t *testing.T, reply func(network string, q *dns.Msg) [][]byte
 			up.mu.Lock()
 			up.got = append(up.got, *q)
 			up.nets = append(up.nets, network)
+			up.from = append(up.from, w.RemoteAddr().String())
 			up.mu.Unlock()
 			for _, b := range reply(network, q) {
 				w.Write(b)
@@ -135,7 +142,7 @@ func startUpstream(t *testing.T, reply func(network string, q *dns.Msg) [][]byte
 	var pc net.PacketConn
 	for range 20 {
 		var err error
-		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		if l, err = net.Listen("tcp", addr); err != nil {
 			t.Fatal(err)
 		}
 		if pc, err = net.ListenPacket("udp", l.Addr().String()); err == nil {
@@ -166,6 +173,13 @@ func (up *fakeUpstream) asked() []dns.Msg {
 	up.mu.Lock()
 	defer up.mu.Unlock()
 	return append([]dns.Msg(nil), up.got...)
+}
+
+// sources returns the address that each of them came from.
+func (up *fakeUpstream) sources() []string {
+	up.mu.Lock()
+	defer up.mu.Unlock()
+	return append([]string(nil), up.from...)
 }
 
 // networks returns how each of them came.

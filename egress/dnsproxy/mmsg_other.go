@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// Elsewhere than on Linux a batch is one datagram: enough to build and to try
-// the package there, which no cell runs on.
+// batchLen is one elsewhere than on Linux: enough to build and to try the
+// package there, which no cell runs on.
+const batchLen = 1
 
 // peer is the address of a client.
 type peer struct{ addr netip.AddrPort }

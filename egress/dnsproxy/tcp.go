@@ -7,11 +7,15 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // closePatience is how long a client that does not read may delay Close.
 const closePatience = 250 * time.Millisecond
+
+// acceptPause is the wait for a free file descriptor.
+const acceptPause = 50 * time.Millisecond
 
 // ServeTCP answers the queries that arrive on the connections of l until the
 // proxy is closed, and then returns nil; it returns earlier, with an error, if
@@ -31,6 +35,13 @@ func (p *Proxy) ServeTCP(l net.Listener) error {
 				conn.Close()
 			}
 			return nil
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+			// No descriptor is free. The client waits in the backlog.
+			select {
+			case <-time.After(acceptPause):
+			case <-p.ctx.Done():
+			}
+			continue
 		case err != nil:
 			return err
 		}
@@ -123,12 +134,7 @@ func (c *tcpConn) read(p *Proxy, w *worker) {
 			return
 		}
 		w.handle(msg, cut, &client{tcp: c}, maxMessage, time.Now())
-		// What waits in the buffer is handled first, as one batch.
-		if in.Buffered() == 0 {
-			w.flush()
-		} else {
-			w.flushAsks()
-		}
+		w.flush() // before the wait for a token, which may need an answer
 	}
 }
 
@@ -174,12 +180,11 @@ func (c *tcpConn) writeOne(b []byte, p *Proxy) error {
 		return errors.New("response larger than a message may be")
 	}
 	size := be.AppendUint16(nil, uint16(len(b)))
-	patience := p.cfg.TCPIdle
-	if p.closing() {
-		patience = closePatience
-	}
-	if err := c.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(p.cfg.TCPIdle)); err != nil {
 		return err
+	}
+	if p.closing() { // whose deadline may just have been replaced
+		c.conn.SetWriteDeadline(time.Now().Add(closePatience))
 	}
 	// One segment for length and message (RFC 7766, section 8).
 	bufs := net.Buffers{size, b}

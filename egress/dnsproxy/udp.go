@@ -29,6 +29,9 @@ func (p *Proxy) ServeUDP(conn *net.UDPConn) error {
 		conn.Close()
 		return err
 	}
+	// Room for a burst while a verdict is being written down; the kernel
+	// clips it to what it allows.
+	_ = conn.SetReadBuffer(1 << 20)
 	done, err := p.serving(conn, func() { conn.SetReadDeadline(longAgo) })
 	if err != nil {
 		return err

@@ -350,3 +350,89 @@ func TestRateLimited(t *testing.T) {
 		t.Errorf("%d clients still wait", got)
 	}
 }
+
+// Source ports are several at a time, and none is used for long.
+func TestSourcePorts(t *testing.T) {
+	up := startUpstream(t, zone("www.example. 0 IN A 192.0.2.1"))
+	cfg := quick(up.as("r", Do53UDP))
+	cfg.TryTimeout = patience
+	pt := startProxy(t, cfg)
+	conn, err := dns.Dial("udp", pt.udp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(6 * patience))
+	const n = 3 * socketQueries
+	m := question("www.example.", dns.TypeA)
+	for range n {
+		if err := conn.WriteMsg(m); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.ReadMsg(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	uses := map[string]int{}
+	for _, addr := range up.sources() {
+		uses[addr]++
+	}
+	for addr, k := range uses {
+		if k > socketQueries+batchLen {
+			t.Errorf("%s was used for %d queries", addr, k)
+		}
+	}
+	if len(uses) <= socketsPerUpstream/2 || len(up.sources()) != n {
+		t.Errorf("%d source ports for %d queries", len(uses), len(up.sources()))
+	}
+}
+
+// An upstream that was not there, and then is, is asked by the next query.
+func TestUpstreamAppears(t *testing.T) {
+	addr := closedPort(t)
+	pt := startProxy(t, quick(Upstream{ID: "r", Protocol: Do53UDP, Dial: dialer(addr)}))
+	if resp := pt.ask("udp", question("www.example.", dns.TypeA)); resp.Rcode != dns.RcodeServerFailure {
+		t.Fatalf("response %s", resp)
+	}
+	startUpstreamAt(t, addr, zone(wwwA))
+	for range socketsPerUpstream {
+		if resp := pt.ask("udp", question("www.example.", dns.TypeA)); text(resp.Answer) != wwwA+"\n" {
+			t.Errorf("response %s", resp)
+		}
+	}
+}
+
+// A whole 64 KiB of records over TCP reaches a TCP client, and one over UDP as
+// a truncated response.
+func TestGiantAnswer(t *testing.T) {
+	up := startUpstream(t, func(network string, q *dns.Msg) [][]byte {
+		m := withRecords(q, "")
+		if network == "udp" {
+			m.Truncated = true
+			return pack(m)
+		}
+		for i := range 250 {
+			rr, _ := dns.NewRR(fmt.Sprintf("www.example. 300 IN TXT %q", strings.Repeat("x", 240)+fmt.Sprint(i)))
+			m.Answer = append(m.Answer, rr)
+		}
+		return pack(m)
+	})
+	cfg := quick(up.as("r", Do53UDP))
+	cfg.TryTimeout, cfg.Types = patience, []string{"TXT"}
+	pt := startProxy(t, cfg)
+	if resp := pt.ask("udp", question("www.example.", dns.TypeTXT)); !resp.Truncated || len(resp.Answer) != 0 {
+		t.Errorf("over UDP: %d records, truncated %v", len(resp.Answer), resp.Truncated)
+	}
+	if resp := pt.ask("tcp", question("www.example.", dns.TypeTXT)); resp.Truncated || len(resp.Answer) != 250 {
+		t.Errorf("over TCP: %d records, truncated %v", len(resp.Answer), resp.Truncated)
+	}
+	for _, v := range pt.verdicts() {
+		size := 0
+		for _, a := range v.Answers {
+			size += len(a)
+		}
+		if len(v.Answers) != maxAnswers || size > maxAnswers*maxAnswerText {
+			t.Errorf("a verdict with %d answers of %d bytes", len(v.Answers), size)
+		}
+	}
+}
