@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+	"github.com/gowebpki/jcs"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
@@ -100,6 +101,9 @@ func TestCorpusValid(t *testing.T) {
 			}
 			if !strings.Contains(name, "minus-zero") && !reflect.DeepEqual(ours, value) {
 				t.Errorf("we read %v, another library %v", ours, value)
+			}
+			if theirs, err := jcs.Transform(doc.Canonical()); err != nil || !bytes.Equal(theirs, doc.Canonical()) {
+				t.Errorf("canonical form: ours %s, another library's %s, %v", doc.Canonical(), theirs, err)
 			}
 			again, err := Parse("again.json", doc.Canonical())
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -103,6 +104,9 @@ var (
 // through, as DNS itself does.
 func NormalizeHost(name string) (string, error) {
 	name = strings.TrimSuffix(name, ".")
+	if len(name) > maxName*utf8.UTFMax {
+		return "", errLongName // Punycode takes time quadratic in its input
+	}
 	if !isASCII(name) {
 		// The mapping of UTS 46 drops what cannot be seen; a list of names
 		// is no place for it. The joiners are checked in their context.

@@ -15,11 +15,18 @@ type jsonReader struct {
 	cursor
 }
 
-// cursor turns byte offsets into places. As long as they rise, each character
-// is counted once.
+// cursor turns byte offsets into places, and counts values. As long as the
+// offsets rise, each character is looked at once.
 type cursor struct {
-	last int // offset that here stands for
-	here pos
+	last   int // offset that here stands for
+	here   pos
+	values int
+}
+
+// full counts one more value and reports whether it is one too many.
+func (c *cursor) full() bool {
+	c.values++
+	return c.values > maxValues
 }
 
 func (c *cursor) place(src string, off int) pos {
@@ -83,6 +90,8 @@ func (r *jsonReader) value(depth int) (*node, error) {
 	n := &node{at: r.place(r.src, r.off)}
 	var err error
 	switch {
+	case r.full():
+		err = r.fail(ruleValues)
 	case depth > maxDepth && (c == '{' || c == '['):
 		err = r.fail(ruleDepth)
 	case c == '{':

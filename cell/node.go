@@ -17,6 +17,13 @@ const maxDepth = 32
 
 const ruleDepth = "lists and objects nest deeper than 32 levels"
 
+// maxValues is how many values a document may hold: it bounds the memory that
+// the tree takes to some ten times the largest document.
+const (
+	maxValues  = 1 << 16
+	ruleValues = "a document has at most 65536 values"
+)
+
 // maxInteger is the largest integer that every JSON reader holds exactly
 // (RFC 8259, section 6).
 const maxInteger = 1<<53 - 1

@@ -187,8 +187,17 @@ func TestBounds(t *testing.T) {
 	if _, err := Parse("a.json", append(big, ' ')); err == nil || !strings.Contains(err.Error(), "1048577 bytes") {
 		t.Errorf("one byte more: %v", err)
 	}
+	// As many values as fit, in both syntaxes.
+	for _, name := range []string{"a.json", "a.yaml"} {
+		for _, n := range []int{maxValues - 1, maxValues} {
+			_, err := Parse(name, []byte("["+strings.Repeat("1,", n-1)+"1]"))
+			if full := strings.Contains(err.Error(), ruleValues); full != (n == maxValues) {
+				t.Errorf("%s: a list of %d: %v", name, n, err)
+			}
+		}
+	}
 	// As many errors as fit: the list stays short and says what it omits.
-	_, err := Parse("a.json", []byte(`{`+strings.Repeat(`"a":1,`, 50000)+`"b":1}`))
+	_, err := Parse("a.json", []byte(`{`+strings.Repeat(`"a":1,`, 5000)+`"b":1}`))
 	var list Errors
 	if !errors.As(err, &list) || len(list) != maxErrors+1 || !strings.Contains(list[maxErrors].Rule, "more errors") {
 		t.Errorf("%d errors", len(list))
@@ -215,30 +224,32 @@ func hostile() map[string]string {
 		return before + strings.Repeat(unit, (MaxBytes-len(before)-len(after))/len(unit)) + after
 	}
 	return map[string]string{
-		"keys.yaml":       fill("", "a: b\n", ""),
-		"many.yaml":       fill("a:\n", "- b\n", ""),
+		"keys.yaml":       fill("", "abcdefghi: abcdef\n", ""),
+		"many.yaml":       fill("a:\n", "- abcdefghijklmno\n", ""),
 		"breaks.yaml":     fill("a: |\n", "\n", ""),
 		"plain.yaml":      fill("a: b\n", " c\n", ""),
 		"quoted.yaml":     fill("'", "a\n", "'"),
 		"spaces.yaml":     fill("a: \"b", " \n", "\""),
-		"flow.yaml":       fill("[", "a,", "]"),
-		"flowkeys.yaml":   fill("{", "a: b,", "}"),
+		"flow.yaml":       fill("[", "abcdefghijklmnop,", "]"),
+		"flowkeys.yaml":   fill("{", "abcdefghi: abcdef,", "}"),
 		"comments.yaml":   fill("", "#\n", ""),
 		"folded.yaml":     fill("a: >\n", "  b\n\n", ""),
 		"oneline.yaml":    fill("a: ", "b ", ""),
 		"open.json":       fill("", "[", ""),
 		"dashes.yaml":     fill("", "- ", ""),
 		"escapes.json":    fill(`"`, `\n`, `"`),
-		"numbers.json":    fill("[", "1,", "1]"),
-		"labels.json":     fill(`{"spec":{"correlation":{"labels":{`, `"a":"b",`, `"b":"c"}}}}`),
-		"allowlist.json":  fill(`{"spec":{"authority":{"dnsAuthority":{"hostnameAllowlist":[`, `"*.a",`, `"b"]}}}}`),
-		"rules.json":      fill(`{"spec":{"authority":{"egressRules":[`, `{"host":"a"},`, `{}]}}}`),
-		"mounts.json":     fill(`{"spec":{"authority":{"filesystem":{"mounts":[`, `{"target":"/a"},`, `{}]}}}}`),
-		"secrets.json":    fill(`{"spec":{"authority":{"secretRefs":[`, `"a",`, `"b"]}}}`),
+		"numbers.json":    fill("[", "1234567890123456,", "1]"),
+		"labels.json":     fill(`{"spec":{"correlation":{"labels":{`, `"aaaaaaaa":"bbbbbbbbbbbb",`, `"b":"c"}}}}`),
+		"allowlist.json":  fill(`{"spec":{"authority":{"dnsAuthority":{"hostnameAllowlist":[`, `"*.aaaaaaaaaaaaaaa",`, `"b"]}}}}`),
+		"rules.json":      fill(`{"spec":{"authority":{"egressRules":[`, `{"host":"a.example","port":1,"protocol":"tcp","justification":"because it is so"},`, `{}]}}}`),
+		"mounts.json":     fill(`{"spec":{"authority":{"filesystem":{"mounts":[`, `{"source":"/srv/a/b/c/d","target":"/a/b/c/d/e/f"},`, `{}]}}}}`),
+		"secrets.json":    fill(`{"spec":{"authority":{"secretRefs":[`, `"aaaaaaaaaaaaaaaaa",`, `"b"]}}}`),
 		"deepname.json":   fill(`{"spec":{"authority":{"egressRules":[{"port":1,"host":"`, `a.`, `b"}]}}}`),
+		"idn.json":        fill(`{"spec":{"authority":{"egressRules":[{"port":1,"host":"`, `üß`, `"}]}}}`),
+		"idnlist.json":    fill(`{"spec":{"authority":{"dnsAuthority":{"hostnameAllowlist":[`, `"`+strings.Repeat("ü例", 100)+`",`, `"b"]}}}}`),
 		"digits.json":     fill(`{"spec":{"lifetime":{"ttlSeconds":`, "1", "}}}"),
 		"unknown.json":    fill(`{"spec":{"`, "a", `":1}}`),
-		"dnsoverlap.json": fill(`{"spec":{"authority":{"dnsAuthority":{"rebindingPolicy":{"responseIpAllowlist":[`, `"10.0.0.0/8",`, `"10.0.0.0/9"]}}}}}`),
+		"dnsoverlap.json": fill(`{"spec":{"authority":{"dnsAuthority":{"rebindingPolicy":{"responseIpAllowlist":[`, `"2001:db8:1111::/48",`, `"10.0.0.0/9"]}}}}}`),
 	}
 }
 

@@ -1,6 +1,9 @@
 package cell
 
-import "net/netip"
+import (
+	"net/netip"
+	"sync"
+)
 
 // A specialRange is one that a literal rule opens only by lying inside it, and
 // that a name leads into only by leave of responseIpAllowlist.
@@ -12,7 +15,7 @@ type specialRange struct {
 
 // special lists the ranges of the contract, the narrower before the wider
 // (RFC 6890 and the registries that it founded).
-func special() []specialRange {
+var special = sync.OnceValue(func() []specialRange {
 	cidr := netip.MustParsePrefix
 	return []specialRange{
 		{cidr("168.63.129.16/32"), "a metadata service", true},
@@ -37,7 +40,7 @@ func special() []specialRange {
 		{cidr("fec0::/10"), "site-local addresses", false},
 		{cidr("ff00::/8"), "multicast addresses", false},
 	}
-}
+})
 
 // benchmark is where bound addresses come from (RFC 2544).
 var benchmark = netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18}), 15)

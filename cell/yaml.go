@@ -152,6 +152,9 @@ type context struct {
 
 // block reads the node after an indicator or at the start of the document.
 func (r *yamlReader) block(in context, depth int) (*node, error) {
+	if r.full() {
+		return nil, r.fail(ruleValues)
+	}
 	n := &node{at: r.place(r.src, r.off)}
 	g, err := r.skip()
 	if err != nil {
@@ -429,6 +432,9 @@ func (r *yamlReader) flowField(n *node, depth int) error {
 
 // flowNode reads one value inside a flow collection, and its scalar if it is one.
 func (r *yamlReader) flowNode(depth int) (*node, scalar, error) {
+	if r.full() {
+		return nil, scalar{}, r.fail(ruleValues)
+	}
 	n := &node{at: r.place(r.src, r.off)}
 	if c := r.src[r.off]; c == '[' || c == '{' {
 		return n, scalar{}, r.flow(n, depth+1)

@@ -341,24 +341,23 @@ func (r *yamlReader) blockScalar(parent int) (string, error) {
 	if r.off < len(r.src) {
 		r.off++
 	}
-	lines, err := r.blockLines(parent, indent)
-	if err != nil {
+	text := blockText{folded: folded}
+	if err := r.blockLines(&text, parent, indent); err != nil {
 		return "", err
 	}
-	return joinBlock(lines, folded, chomp), nil
+	return text.end(chomp), nil
 }
 
-// blockLines reads the lines of a block scalar without their indentation,
-// which the first line with content sets unless indent is given.
-func (r *yamlReader) blockLines(parent, indent int) ([]string, error) {
-	var lines []string
+// blockLines adds the lines of a block scalar without their indentation, which
+// the first line with content sets unless indent is given.
+func (r *yamlReader) blockLines(text *blockText, parent, indent int) error {
 	widest := 0 // of the blank lines before the first with content
 	for r.off < len(r.src) && !r.marker("---") && !r.marker("...") {
 		line, _, found := strings.Cut(r.src[r.off:], "\n")
 		spaces := len(line) - len(strings.TrimLeft(line, " "))
-		if spaces == len(line) && (indent < 0 || spaces < indent) {
+		if spaces == len(line) && (indent < 0 || spaces <= indent) {
 			widest = max(widest, spaces)
-			lines = append(lines, "")
+			text.blank++
 		} else {
 			if indent < 0 {
 				if spaces <= parent {
@@ -366,63 +365,57 @@ func (r *yamlReader) blockLines(parent, indent int) ([]string, error) {
 				}
 				indent = spaces
 				if widest > indent {
-					return nil, r.fail("a blank line before this one is indented deeper")
+					return r.fail("a blank line before this one is indented deeper")
 				}
 			}
 			if spaces < indent {
 				break
 			}
-			lines = append(lines, line[indent:])
+			text.line(line[indent:])
 		}
 		r.off += len(line)
 		if found {
 			r.off++
 		}
 	}
-	return lines, nil
+	return nil
 }
 
-// joinBlock joins the lines of a block scalar (YAML 1.2.2, sections 8.1.1.2
+// blockText joins the lines of a block scalar (YAML 1.2.2, sections 8.1.1.2
 // and 8.1.3).
-func joinBlock(lines []string, folded bool, chomp byte) string {
-	last := len(lines)
-	for last > 0 && lines[last-1] == "" {
-		last--
-	}
-	var b strings.Builder
-	for i, line := range lines[:last] {
-		b.WriteString(line)
-		switch {
-		case i+1 == last:
-		case !folded || foldsIntoSpaced(lines[i:i+1]) || foldsIntoSpaced(lines[i+1:i+2]):
-			b.WriteByte('\n')
-		case line == "":
-			b.WriteByte('\n')
-		case lines[i+1] != "":
-			b.WriteByte(' ')
-		case foldsIntoSpaced(lines[i+1 : last]):
-			b.WriteByte('\n')
-		}
-	}
-	switch {
-	case chomp == '+':
-		b.WriteString(strings.Repeat("\n", len(lines)-last))
-		if last > 0 {
-			b.WriteByte('\n')
-		}
-	case chomp == 0 && last > 0:
-		b.WriteByte('\n')
-	}
-	return b.String()
+type blockText struct {
+	strings.Builder
+	folded bool
+	blank  int  // lines without content since the last one with
+	some   bool // there was a line with content
+	spaced bool // the last one starts with white space, which keeps its breaks
 }
 
-// foldsIntoSpaced reports whether the first line with content is indented
-// further: the breaks before it are kept.
-func foldsIntoSpaced(lines []string) bool {
-	for _, line := range lines {
-		if line != "" {
-			return line[0] == ' ' || line[0] == '\t'
-		}
+func (t *blockText) line(s string) {
+	spaced := s[0] == ' ' || s[0] == '\t'
+	switch {
+	case !t.some:
+		t.breaks(t.blank)
+	case !t.folded || t.spaced || spaced:
+		t.breaks(t.blank + 1)
+	case t.blank == 0:
+		t.WriteByte(' ')
+	default:
+		t.breaks(t.blank)
 	}
-	return false
+	t.WriteString(s)
+	t.blank, t.some, t.spaced = 0, true, spaced
+}
+
+func (t *blockText) breaks(n int) { t.WriteString(strings.Repeat("\n", n)) }
+
+// end applies the chomping indicator: "-" strips, "+" keeps, none clips.
+func (t *blockText) end(chomp byte) string {
+	if chomp != '-' && t.some {
+		t.WriteByte('\n')
+	}
+	if chomp == '+' {
+		t.breaks(t.blank)
+	}
+	return t.String()
 }
