@@ -38,7 +38,11 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("%s:%d: damaged, and not by a crash: %v (see cellos audit verify; move the file away to go on without it)", e.File, e.Line, e.Err)
+	place := e.File
+	if e.Line > 0 {
+		place = fmt.Sprintf("%s:%d", e.File, e.Line)
+	}
+	return fmt.Sprintf("%s: damaged, and not by a crash: %v (see cellos audit verify; move the file away to go on without it)", place, e.Err)
 }
 
 // Unwrap returns what is wrong with the line.

@@ -1,9 +1,9 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -18,8 +18,9 @@ const HostChainPrefix = "host-"
 // process of the host. Under the lock it looks at what the others have written.
 type hostChain struct {
 	*file
-	enc event.Encoder
-	buf []byte
+	enc      event.Encoder
+	buf      []byte
+	allocate allocator
 
 	// next and kid are those after the record that ends at known.
 	known int64
@@ -27,12 +28,12 @@ type hostChain struct {
 	kid   string
 }
 
-func openHost(path string, enc event.Encoder) (*hostChain, error) {
+func openHost(path string, enc event.Encoder, allocate allocator) (*hostChain, error) {
 	f, err := openFile(path, os.O_CREATE)
 	if err != nil {
 		return nil, err
 	}
-	return &hostChain{file: f, enc: enc, known: -1}, nil
+	return &hostChain{file: f, enc: enc, allocate: allocate, known: -1}, nil
 }
 
 // append writes ev behind whatever is last in the chain. With a reserve it
@@ -49,7 +50,7 @@ func (h *hostChain) append(ev *event.Event, reserve int64) error {
 	}
 	h.size = info.Size()
 	if reserve > 0 {
-		if _, err := newSpace(h.file, reserve); err != nil {
+		if _, err := newSpace(h.file, reserve, h.allocate); err != nil {
 			return err
 		}
 		// Where the file system cannot allocate ahead, the reserve of the run
@@ -111,59 +112,59 @@ func (h *hostChain) catchUp(now time.Time) ([]event.AuditRecovered, error) {
 	return notes, nil
 }
 
-// tailWindow is how much of the end of the host chain is read. Its records are
-// below 2 KiB; what is beyond a window without a record is no crash's doing.
-const tailWindow = 64 << 10
+// tailWindow is how much of the end of the host chain is read at first. Its
+// records are below 2 KiB. A crash of the host may leave more than that to set
+// aside, but what is beyond maxTail is no crash's doing.
+const (
+	tailWindow = 8 << 10
+	maxTail    = event.MaxRecord
+)
 
 // readTail finds the last whole record, and sets aside what follows it.
 func (h *hostChain) readTail(now time.Time) error {
-	for window := int64(tailWindow); ; window *= 16 {
-		from := max(0, h.size-window)
-		last, end, err := lastRecord(io.NewSectionReader(h.File, from, h.size-from), from > 0)
-		if err != nil {
+	last, end, err := lastRecord(h.File, h.size)
+	if err != nil {
+		return err
+	}
+	if end < h.size {
+		if err := setAside(h.file, end); err != nil {
 			return err
 		}
-		if last == nil && from > 0 && window < event.MaxRecord {
-			continue
-		}
-		if last == nil && from > 0 {
-			return &CorruptError{File: h.path, Err: errors.New("there is no record near its end")}
-		}
-		if end += from; end < h.size {
-			if err := setAside(h.file, end); err != nil {
-				return err
-			}
-		}
-		h.known = h.size
-		if last == nil {
-			h.next, h.kid = event.Link{Chain: HostChainPrefix + event.NewID(now)}, ""
-		} else {
-			h.next, h.kid = last.Next(last.Digest), last.KID
-		}
-		return nil
 	}
+	h.known = h.size
+	if last == nil {
+		h.next, h.kid = event.Link{Chain: HostChainPrefix + event.NewID(now)}, ""
+	} else {
+		h.next, h.kid = last.Next(last.Digest), last.KID
+	}
+	return nil
 }
 
-// lastRecord returns the last record in r and where its line ends. With
-// partial, r begins inside a line.
-func lastRecord(r io.Reader, partial bool) (last *event.Record, end int64, err error) {
-	lines := event.NewLines(r)
-	for first := true; ; first = false {
-		line, err := lines.Next()
-		if errors.Is(err, io.EOF) {
-			return last, end, nil
+// lastRecord returns the last record of a host chain and where its line ends,
+// nil if the chain has none at all.
+func lastRecord(f *os.File, size int64) (last *event.Record, end int64, err error) {
+	for _, window := range [...]int64{tailWindow, maxTail} {
+		from := max(0, size-window)
+		tail := make([]byte, size-from)
+		if _, err := f.ReadAt(tail, from); err != nil {
+			return nil, 0, fmt.Errorf("read %s: %w", f.Name(), err)
 		}
-		var fault *event.Fault
-		if err != nil && !errors.As(err, &fault) {
-			return nil, 0, err
+		end := bytes.LastIndexByte(tail, '\n') + 1
+		for end > 0 {
+			start := bytes.LastIndexByte(tail[:end-1], '\n') + 1
+			if start == 0 && from > 0 {
+				break // the line begins before the window
+			}
+			if rec, err := event.ParseRecord(tail[start : end-1]); err == nil {
+				return rec, from + int64(end), nil
+			}
+			end = start
 		}
-		if err != nil || first && partial {
-			continue
-		}
-		if rec, err := event.ParseRecord(line); err == nil {
-			last, end = rec, lines.Offset+int64(len(line))+1
+		if from == 0 {
+			return nil, 0, nil
 		}
 	}
+	return nil, 0, &CorruptError{File: f.Name(), Err: errors.New("there is no record near its end")}
 }
 
 // Head is the last record of the chain of the host below a state directory,
@@ -174,12 +175,11 @@ func Head(stateDir string) (event.Head, error) {
 		return event.Head{}, err
 	}
 	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
+	info, err := f.Stat()
 	if err != nil {
 		return event.Head{}, err
 	}
-	from := max(0, size-2*event.MaxRecord)
-	last, _, err := lastRecord(io.NewSectionReader(f, from, size-from), from > 0)
+	last, _, err := lastRecord(f, info.Size())
 	if err != nil {
 		return event.Head{}, err
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cellos.io/cellos/event"
 	"cellos.io/cellos/sink"
 )
@@ -59,6 +61,8 @@ type Journal struct {
 	source string
 	dir    string // DIR/journal
 
+	allocate allocator
+
 	mu   sync.Mutex
 	host *hostChain
 }
@@ -71,7 +75,7 @@ func Open(opts Options) (*Journal, error) {
 	if opts.Signer == nil {
 		return nil, errors.New("open journal: no signer (event.Unsigned signs nothing)")
 	}
-	j := &Journal{opts: opts, source: event.Source(opts.Host, opts.Instance), dir: Dir(opts.Dir)}
+	j := &Journal{opts: opts, source: event.Source(opts.Host, opts.Instance), dir: Dir(opts.Dir), allocate: unix.Fallocate}
 	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
 		return nil, unusable(opts.Dir, err)
 	}
@@ -81,7 +85,7 @@ func Open(opts Options) (*Journal, error) {
 			return nil, unusable(opts.Dir, err)
 		}
 	}
-	host, err := openHost(HostPath(opts.Dir), j.encoder())
+	host, err := openHost(HostPath(opts.Dir), j.encoder(), j.allocate)
 	if err != nil {
 		return nil, unusable(opts.Dir, err)
 	}

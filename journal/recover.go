@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"cellos.io/cellos/event"
 )
 
@@ -278,10 +276,10 @@ func (r *Run) resume(o Orphan) error {
 // that died may be all that the disk has; then the records are tried anyway.
 func (r *Run) takeSpace() {
 	var err error
-	if r.space, err = newSpace(r.file, ClosingReserve); err == nil {
+	if r.space, err = newSpace(r.file, ClosingReserve, r.j.allocate); err == nil {
 		return
 	}
-	r.space = &space{file: r.file, limit: r.file.size, allocate: unix.Fallocate}
+	r.space = &space{file: r.file, limit: r.file.size, allocate: r.j.allocate}
 	if zeros := r.file.path + ".reserve"; exists(zeros) {
 		r.space.zeros = zeros
 	}

@@ -158,7 +158,7 @@ func (j *Journal) createRun(spec RunSpec) (*Run, error) {
 		r.discard()
 		return nil, err
 	}
-	if r.space, err = newSpace(f, ClosingReserve); err != nil {
+	if r.space, err = newSpace(f, ClosingReserve, j.allocate); err != nil {
 		r.discard()
 		return nil, err
 	}

@@ -29,14 +29,16 @@ type space struct {
 	limit   int64 // allocated up to here
 	// zeros is the path of the file that holds the reserve where the file
 	// system cannot allocate ahead. It is empty otherwise.
-	zeros string
-	// allocate is fallocate(2); tests make it fail.
-	allocate func(fd int, mode uint32, off, length int64) error
+	zeros    string
+	allocate allocator
 }
 
+// An allocator is fallocate(2); tests make it fail.
+type allocator func(fd int, mode uint32, off, length int64) error
+
 // newSpace allocates reserve bytes beyond the end of f, and some to write to.
-func newSpace(f *file, reserve int64) (*space, error) {
-	s := &space{file: f, reserve: reserve, limit: f.size, allocate: unix.Fallocate}
+func newSpace(f *file, reserve int64, allocate allocator) (*space, error) {
+	s := &space{file: f, reserve: reserve, limit: f.size, allocate: allocate}
 	if err := s.open(); err != nil {
 		return nil, err
 	}
