@@ -271,3 +271,39 @@ func TestCloseUnderLoad(t *testing.T) {
 		t.Errorf("%d answers, %d verdicts, %d after Close", total, recorded, len(pt.verdicts()))
 	}
 }
+
+// A client that asks for much and reads nothing loses its connection; others
+// are served meanwhile, and Close does not wait for it.
+func TestSlowReader(t *testing.T) {
+	up := startUpstream(t, func(_ string, q *dns.Msg) [][]byte {
+		m := withRecords(q, "")
+		for range 200 {
+			rr, _ := dns.NewRR(`www.example. 300 IN TXT "` + strings.Repeat("x", 250) + `"`)
+			m.Answer = append(m.Answer, rr)
+		}
+		return pack(m)
+	})
+	cfg := quick(up.as("r", Do53TCP))
+	cfg.Types, cfg.TryTimeout, cfg.TCPIdle = []string{"TXT"}, patience, time.Hour
+	pt := startProxy(t, cfg)
+	if resp := pt.ask("tcp", question("www.example.", dns.TypeTXT)); len(resp.Answer) != 200 {
+		t.Fatalf("response %s", resp)
+	}
+	conn, err := net.Dial("tcp", pt.tcp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	b := pack(question("www.example.", dns.TypeTXT))[0]
+	query := append(be.AppendUint16(nil, uint16(len(b))), b...)
+	for err == nil {
+		_, err = conn.Write(query)
+	}
+	if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
+		t.Fatalf("the connection is still open: %v", err)
+	}
+	if resp := pt.ask("tcp", question("www.example.", dns.TypeTXT)); len(resp.Answer) != 200 {
+		t.Errorf("another client: %s", resp)
+	}
+}

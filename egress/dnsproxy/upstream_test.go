@@ -27,95 +27,99 @@ func change(m *dns.Msg, f func(*dns.Msg)) []byte {
 	return pack(c)[0]
 }
 
+// good is the right reply, bad one that would lead elsewhere.
+func good(q *dns.Msg) *dns.Msg { return withRecords(q, wwwA) }
+func bad(q *dns.Msg) *dns.Msg  { return withRecords(q, "www.example. 300 IN A 203.0.113.66") }
+
 // What a hostile or broken upstream sends over UDP, and what the client gets.
 // A wrong reply is not an error: the right one may follow.
-func TestUpstreamReplies(t *testing.T) {
-	good := func(q *dns.Msg) *dns.Msg { return withRecords(q, wwwA) }
-	bad := func(q *dns.Msg) *dns.Msg { return withRecords(q, "www.example. 300 IN A 203.0.113.66") }
-	for _, tc := range []struct {
-		name   string
-		reply  func(network string, q *dns.Msg) [][]byte
-		reason Reason
-		answer string
-		rcode  int
-	}{
-		{"good", func(_ string, q *dns.Msg) [][]byte { return pack(good(q)) }, ReasonAllowed, "192.0.2.1", 0},
-		{"wrong id first", func(_ string, q *dns.Msg) [][]byte {
-			return append([][]byte{change(bad(q), func(m *dns.Msg) { m.Id++ })}, pack(good(q))...)
-		}, ReasonAllowed, "192.0.2.1", 0},
-		{"wrong id only", func(_ string, q *dns.Msg) [][]byte {
-			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Id++ })}
-		}, ReasonUpstreamTimeout, "", 2},
-		{"other question first", func(_ string, q *dns.Msg) [][]byte {
-			return append([][]byte{change(bad(q), func(m *dns.Msg) { m.Question[0].Name = "wwx.example." })}, pack(good(q))...)
-		}, ReasonAllowed, "192.0.2.1", 0},
-		{"other type only", func(_ string, q *dns.Msg) [][]byte {
-			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeAAAA })}
-		}, ReasonUpstreamTimeout, "", 2},
-		{"other class only", func(_ string, q *dns.Msg) [][]byte {
-			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS })}
-		}, ReasonUpstreamTimeout, "", 2},
-		{"no question", func(_ string, q *dns.Msg) [][]byte {
-			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Question = nil })}
-		}, ReasonUpstreamTimeout, "", 2},
-		{"two questions", func(_ string, q *dns.Msg) [][]byte {
-			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) })}
-		}, ReasonUpstreamTimeout, "", 2},
-		{"not a response", func(_ string, q *dns.Msg) [][]byte {
-			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Response = false })}
-		}, ReasonUpstreamTimeout, "", 2},
-		{"wrong case over UDP, right answer over TCP", func(network string, q *dns.Msg) [][]byte {
-			if network == "tcp" {
-				return pack(good(q))
-			}
-			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Question[0].Name = flipCase(m.Question[0].Name) })}
-		}, ReasonAllowed, "192.0.2.1", 0},
-		{"garbage first", func(_ string, q *dns.Msg) [][]byte {
-			return append([][]byte{nil, {1}, make([]byte, 12), make([]byte, 1232)}, pack(good(q))...)
-		}, ReasonAllowed, "192.0.2.1", 0},
-		{"truncated, whole over TCP", func(network string, q *dns.Msg) [][]byte {
-			if network == "tcp" {
-				return pack(good(q))
-			}
-			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Truncated = true })}
-		}, ReasonAllowed, "192.0.2.1", 0},
-		{"larger than asked for, whole over TCP", func(network string, q *dns.Msg) [][]byte {
-			if network == "tcp" {
-				return pack(good(q))
-			}
-			m := bad(q)
-			for range 100 {
-				m.Answer = append(m.Answer, m.Answer[0])
-			}
-			return pack(m)
-		}, ReasonAllowed, "192.0.2.1", 0},
-		{"malformed behind the question", func(_ string, q *dns.Msg) [][]byte {
-			b := pack(good(q))[0]
-			return [][]byte{b[:len(b)-1]}
-		}, ReasonUpstreamFailure, "", 2},
-		{"SERVFAIL", func(_ string, q *dns.Msg) [][]byte {
-			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure })}
-		}, ReasonAllowed, "", 2},
-		{"REFUSED", func(_ string, q *dns.Msg) [][]byte {
-			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Rcode = dns.RcodeRefused })}
-		}, ReasonAllowed, "", 5},
-		{"FORMERR because of EDNS", func(_ string, q *dns.Msg) [][]byte {
-			if q.IsEdns0() != nil {
-				return [][]byte{change(bad(q), func(m *dns.Msg) { m.Rcode, m.Answer = dns.RcodeFormatError, nil })}
+var upstreamReplies = []struct {
+	name   string
+	reply  func(network string, q *dns.Msg) [][]byte
+	reason Reason
+	answer string
+	rcode  int
+}{
+	{"good", func(_ string, q *dns.Msg) [][]byte { return pack(good(q)) }, ReasonAllowed, "192.0.2.1", 0},
+	{"wrong id first", func(_ string, q *dns.Msg) [][]byte {
+		return append([][]byte{change(bad(q), func(m *dns.Msg) { m.Id++ })}, pack(good(q))...)
+	}, ReasonAllowed, "192.0.2.1", 0},
+	{"wrong id only", func(_ string, q *dns.Msg) [][]byte {
+		return [][]byte{change(bad(q), func(m *dns.Msg) { m.Id++ })}
+	}, ReasonUpstreamTimeout, "", 2},
+	{"other question first", func(_ string, q *dns.Msg) [][]byte {
+		return append([][]byte{change(bad(q), func(m *dns.Msg) { m.Question[0].Name = "wwx.example." })}, pack(good(q))...)
+	}, ReasonAllowed, "192.0.2.1", 0},
+	{"other type only", func(_ string, q *dns.Msg) [][]byte {
+		return [][]byte{change(bad(q), func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeAAAA })}
+	}, ReasonUpstreamTimeout, "", 2},
+	{"other class only", func(_ string, q *dns.Msg) [][]byte {
+		return [][]byte{change(bad(q), func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS })}
+	}, ReasonUpstreamTimeout, "", 2},
+	{"no question", func(_ string, q *dns.Msg) [][]byte {
+		return [][]byte{change(bad(q), func(m *dns.Msg) { m.Question = nil })}
+	}, ReasonUpstreamTimeout, "", 2},
+	{"two questions", func(_ string, q *dns.Msg) [][]byte {
+		return [][]byte{change(bad(q), func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) })}
+	}, ReasonUpstreamTimeout, "", 2},
+	{"not a response", func(_ string, q *dns.Msg) [][]byte {
+		return [][]byte{change(bad(q), func(m *dns.Msg) { m.Response = false })}
+	}, ReasonUpstreamTimeout, "", 2},
+	{"wrong case over UDP, right answer over TCP", func(network string, q *dns.Msg) [][]byte {
+		if network == "tcp" {
+			return pack(good(q))
+		}
+		return [][]byte{change(bad(q), func(m *dns.Msg) { m.Question[0].Name = flipCase(m.Question[0].Name) })}
+	}, ReasonAllowed, "192.0.2.1", 0},
+	{"garbage first", func(_ string, q *dns.Msg) [][]byte {
+		return append([][]byte{nil, {1}, make([]byte, 12), make([]byte, 1232)}, pack(good(q))...)
+	}, ReasonAllowed, "192.0.2.1", 0},
+	{"truncated, whole over TCP", func(network string, q *dns.Msg) [][]byte {
+		if network == "tcp" {
+			return pack(good(q))
+		}
+		return [][]byte{change(bad(q), func(m *dns.Msg) { m.Truncated = true })}
+	}, ReasonAllowed, "192.0.2.1", 0},
+	{"larger than asked for, whole over TCP", func(network string, q *dns.Msg) [][]byte {
+		if network == "tcp" {
+			return pack(good(q))
+		}
+		m := bad(q)
+		for range 100 {
+			m.Answer = append(m.Answer, m.Answer[0])
+		}
+		return pack(m)
+	}, ReasonAllowed, "192.0.2.1", 0},
+	{"malformed behind the question", func(_ string, q *dns.Msg) [][]byte {
+		b := pack(good(q))[0]
+		return [][]byte{b[:len(b)-1]}
+	}, ReasonUpstreamFailure, "", 2},
+	{"SERVFAIL", func(_ string, q *dns.Msg) [][]byte {
+		return [][]byte{change(bad(q), func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure })}
+	}, ReasonAllowed, "", 2},
+	{"REFUSED", func(_ string, q *dns.Msg) [][]byte {
+		return [][]byte{change(bad(q), func(m *dns.Msg) { m.Rcode = dns.RcodeRefused })}
+	}, ReasonAllowed, "", 5},
+	{"FORMERR because of EDNS", func(_ string, q *dns.Msg) [][]byte {
+		if q.IsEdns0() != nil {
+			return [][]byte{change(bad(q), func(m *dns.Msg) { m.Rcode, m.Answer = dns.RcodeFormatError, nil })}
+		}
+		return pack(good(q))
+	}, ReasonAllowed, "192.0.2.1", 0},
+	{"silence", func(string, *dns.Msg) [][]byte { return nil }, ReasonUpstreamTimeout, "", 2},
+	{"silence once", func() func(string, *dns.Msg) [][]byte {
+		var answering atomic.Bool
+		return func(_ string, q *dns.Msg) [][]byte {
+			if !answering.Swap(true) {
+				return nil
 			}
 			return pack(good(q))
-		}, ReasonAllowed, "192.0.2.1", 0},
-		{"silence", func(string, *dns.Msg) [][]byte { return nil }, ReasonUpstreamTimeout, "", 2},
-		{"silence once", func() func(string, *dns.Msg) [][]byte {
-			var answering atomic.Bool
-			return func(_ string, q *dns.Msg) [][]byte {
-				if !answering.Swap(true) {
-					return nil
-				}
-				return pack(good(q))
-			}
-		}(), ReasonAllowed, "192.0.2.1", 0},
-	} {
+		}
+	}(), ReasonAllowed, "192.0.2.1", 0},
+}
+
+func TestUpstreamReplies(t *testing.T) {
+	for _, tc := range upstreamReplies {
 		t.Run(tc.name, func(t *testing.T) {
 			up := startUpstream(t, tc.reply)
 			cfg := quick(up.as("r", Do53UDP))
