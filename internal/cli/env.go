@@ -3,8 +3,8 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+
+	"cellos.io/cellos/internal/compose"
 )
 
 // Env is what a command may use of the process it runs in.
@@ -46,17 +46,5 @@ const exitUnusable = 125
 
 func unusable(err error) error { return &ExitError{Code: exitUnusable, Err: err} }
 
-// stateDir is where the journal and the keys are, by the rules of the
-// supervisor. It need not exist.
-func (e *Env) stateDir() string {
-	if dir := e.Getenv("CELLOS_STATE_DIR"); dir != "" {
-		return dir
-	}
-	if os.Geteuid() == 0 {
-		return "/var/lib/cellos"
-	}
-	if dir := e.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "cellos")
-	}
-	return filepath.Join(e.Getenv("HOME"), ".local", "state", "cellos")
-}
+// stateDir is where the journal and the keys are. It need not exist.
+func (e *Env) stateDir() string { return compose.StateDir(e.Getenv) }

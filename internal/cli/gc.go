@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -41,12 +42,7 @@ func (o *gcOptions) run(cmd *cobra.Command) error {
 	if o.output != "text" && o.output != "json" {
 		return fmt.Errorf("-o %s: must be text or json", o.output)
 	}
-	// gc runs nothing, so the settings that choose what a run is like do not
-	// matter, but the directories and the key are those of a supervisor.
-	settings, err := compose.ReadSettings(append(os.Environ(), "CELLOS_CELL_BACKEND=stub", "CELLOS_DEPLOYMENT_PROFILE=portable"))
-	if err != nil {
-		return unusable(err)
-	}
+	settings := compose.CollectSettings(o.env.Getenv)
 	sup, release, err := compose.Build(settings, compose.Request{
 		Environ: os.Environ(),
 		Console: console.New(o.env.Stderr, console.Options{Program: "cellos"}),
@@ -61,7 +57,7 @@ func (o *gcOptions) run(cmd *cobra.Command) error {
 	}
 	for _, c := range collected {
 		if c.Remaining != nil {
-			return &ExitError{Code: supervisor.ExitIncomplete, Err: fmt.Errorf("something could not be removed; run cellos gc again")}
+			return &ExitError{Code: supervisor.ExitIncomplete, Err: errors.New("something could not be removed; run cellos gc again")}
 		}
 	}
 	if err != nil {

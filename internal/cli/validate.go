@@ -4,12 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"cellos.io/cellos/cell"
+	"cellos.io/cellos/internal/compose"
 	"cellos.io/cellos/supervisor"
 )
 
@@ -55,7 +54,7 @@ func (o *validateOptions) run() error {
 	if o.output != "text" && o.output != "json" {
 		return fmt.Errorf("-o %s: must be text or json", o.output)
 	}
-	name, src, err := o.read()
+	name, src, err := compose.ReadDocument(o.path, o.env.Stdin)
 	if err != nil {
 		return &ExitError{Code: supervisor.ExitInvalidSpec, Err: err}
 	}
@@ -107,19 +106,4 @@ func (o *validateOptions) text(name string, code int, doc *cell.Document, parseE
 		fmt.Fprintf(o.env.Stderr, "%s:%d:%d: %s: %s\n", name, u.Line, u.Col, u.Path, u.What)
 	}
 	return &ExitError{Code: code, Err: fmt.Errorf("%s is valid, but this build cannot enforce it", name)}
-}
-
-func (o *validateOptions) read() (name string, src []byte, err error) {
-	in := o.env.Stdin
-	name = "<stdin>"
-	if o.path != "-" {
-		f, err := os.Open(o.path)
-		if err != nil {
-			return o.path, nil, err
-		}
-		defer f.Close()
-		in, name = f, o.path
-	}
-	src, err = io.ReadAll(io.LimitReader(in, cell.MaxBytes+1))
-	return name, src, err
 }

@@ -57,7 +57,7 @@ func run(ctx context.Context, settings *Settings, req Request) supervisor.Outcom
 	for _, w := range settings.Warnings {
 		req.Console.Warn(w)
 	}
-	name, src, err := readDocument(req.Path, req.Input)
+	name, src, err := ReadDocument(req.Path, req.Input)
 	if err != nil {
 		return supervisor.Outcome{Code: supervisor.ExitInvalidSpec, Source: supervisor.FromSupervisor, Reason: "invalid_spec", Detail: err.Error()}
 	}
@@ -93,9 +93,10 @@ func run(ctx context.Context, settings *Settings, req Request) supervisor.Outcom
 	return sup.Run(ctx, doc)
 }
 
-// readDocument reads at most one byte more than a document may have, so that
-// Parse sees that it is too large.
-func readDocument(path string, stdin io.Reader) (name string, src []byte, err error) {
+// ReadDocument reads a file, or standard input for "-", and names it as errors
+// do. It reads at most one byte more than a document may have, so that
+// cell.Parse sees that it is too large.
+func ReadDocument(path string, stdin io.Reader) (name string, src []byte, err error) {
 	if path == "-" {
 		src, err = io.ReadAll(io.LimitReader(stdin, cell.MaxBytes+1))
 		return "<stdin>", src, err

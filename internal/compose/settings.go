@@ -4,6 +4,7 @@
 package compose
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -80,6 +81,17 @@ func ReadSettings(environ []string) (*Settings, error) {
 		s.Warnings = warnings
 	}
 	return s, errors.Join(r.errs...)
+}
+
+// CollectSettings are the settings of a clean-up, which runs nothing: only
+// where the directories are, what signs, and how brokers are reached matter.
+func CollectSettings(getenv func(string) string) *Settings {
+	return &Settings{
+		Profile: plan.Portable, Backend: builtBackends[0], Broker: builtBrokers[0],
+		StateDir: getenv("CELLOS_STATE_DIR"), RuntimeDir: getenv("CELLOS_RUNTIME_DIR"),
+		JSONLPath: cmp.Or(getenv("CELLOS_JSONL_SINK_PATH"), getenv("CELL_OS_JSONL_EVENTS")),
+		Redact:    getenv("CELLOS_REDACT_EVENT_FIELDS"),
+	}
 }
 
 // varsOf is an environment ("K=V" strings) by name.
