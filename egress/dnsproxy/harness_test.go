@@ -47,12 +47,12 @@ func startProxy(t *testing.T, cfg Config) *proxyTest {
 	pt.udp, pt.tcp = conn.LocalAddr().String(), l.Addr().String()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := p.ServeUDP(conn); err != nil && err != ErrClosed {
+		if err := p.ServeUDP(conn); err != nil {
 			t.Errorf("ServeUDP: %v", err)
 		}
 	})
 	wg.Go(func() {
-		if err := p.ServeTCP(l); err != nil && err != ErrClosed {
+		if err := p.ServeTCP(l); err != nil {
 			t.Errorf("ServeTCP: %v", err)
 		}
 	})

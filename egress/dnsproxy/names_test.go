@@ -55,7 +55,7 @@ func TestTypes(t *testing.T) {
 			t.Errorf("%s: %s, %v", s, typeName(n), err)
 		}
 	}
-	for _, s := range []string{"", "a", "ANY", "AXFR", "OPT", "NAPTR", "TYPE255", "TYPE0", "TYPE41", "TYPE65536", "TYPE", "TYPE+1"} {
+	for _, s := range []string{"", "a", "ANY", "AXFR", "OPT", "TYPE36", "TYPE255", "TYPE0", "TYPE41", "TYPE65536", "TYPE", "TYPE+1"} {
 		if n, err := parseType(s); err == nil {
 			t.Errorf("%q is taken as %d", s, n)
 		}

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// ErrClosed is returned by ServeUDP and ServeTCP after Close.
-var ErrClosed = fmt.Errorf("dnsproxy: %w", net.ErrClosed)
+// errClosed says that the proxy is closed.
+var errClosed = fmt.Errorf("dnsproxy: %w", net.ErrClosed)
 
 // Proxy answers queries. Its methods may be used by several goroutines.
 type Proxy struct {
@@ -87,7 +87,7 @@ func (p *Proxy) serving(c io.Closer, stop func()) (done func(), err error) {
 	defer p.mu.Unlock()
 	if p.closed {
 		c.Close()
-		return nil, ErrClosed
+		return nil, errClosed
 	}
 	p.open[c] = stop
 	p.reads.Add(1)

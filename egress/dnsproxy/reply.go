@@ -225,7 +225,17 @@ func appendData(b, msg []byte, rec *record) ([]byte, bool) {
 		return append(b, data...), len(data) == 4
 	case typeAAAA:
 		return append(b, data...), len(data) == 16
-	case typeCNAME, typeNS, typePTR:
+	case typeCNAME, typeNS, typePTR, typeDNAME:
+		names = 1
+	case typeRP:
+		names = 2
+	case typeNAPTR: // RFC 3403: two numbers, three strings, a name
+		prefix = 4
+		for range 3 {
+			if prefix < len(data) {
+				prefix += 1 + int(data[prefix])
+			}
+		}
 		names = 1
 	case typeMX:
 		prefix, names = 2, 1
@@ -260,7 +270,7 @@ func dataText(kind uint16, data []byte) string {
 	case typeA, typeAAAA:
 		addr, _ := netip.AddrFromSlice(data)
 		return addr.String()
-	case typeCNAME, typeNS, typePTR:
+	case typeCNAME, typeNS, typePTR, typeDNAME:
 		return nameText(data)
 	case typeMX:
 		return strconv.Itoa(int(be.Uint16(data))) + " " + nameText(data[2:])

@@ -43,6 +43,11 @@ var replyTests = []struct {
 	{"failure with records", dns.TypeA, 2, "www.example. 60 IN A 192.0.2.1", "", "", 0, ""},
 	{"MX", dns.TypeMX, 0, "www.example. 60 IN MX 10 mail.EXAMPLE.", "www.example. 60 IN MX 10 mail.example.\n", "", 60, "10 mail.example"},
 	{"SRV", dns.TypeSRV, 0, "www.example. 60 IN SRV 1 2 443 a.example.", "www.example. 60 IN SRV 1 2 443 a.example.\n", "", 60, "1 2 443 a.example"},
+	{"RP", dns.TypeRP, 0, "www.example. 60 IN RP a.EXAMPLE. b.example.", "www.example. 60 IN RP a.example. b.example.\n", "", 60, `\# 22 0161076578616d706c65000162076578616d706c6500`},
+	{"NAPTR", dns.TypeNAPTR, 0, `www.example. 60 IN NAPTR 1 2 "S" "SIP+D2U" "" a.EXAMPLE.`, "www.example. 60 IN NAPTR 1 2 \"S\" \"SIP+D2U\" \"\" a.example.\n", "", 60, `\# 26 000100020153075349502b443255000161076578616d706c6500`},
+	{"DNAME", dns.TypeDNAME, 0, "www.example. 60 IN DNAME a.EXAMPLE.", "www.example. 60 IN DNAME a.example.\n", "", 60, "a.example"},
+	{"DNAME behind the question", dns.TypeA, 0, "example. 60 IN DNAME test.\nwww.example. 60 IN CNAME www.test.\nwww.test. 60 IN A 192.0.2.1",
+		"www.example. 60 IN CNAME www.test.\nwww.test. 60 IN A 192.0.2.1\n", "", 60, "www.test 192.0.2.1"},
 	{"HTTPS", dns.TypeHTTPS, 0, "www.example. 60 IN HTTPS 1 . alpn=h2", "www.example. 60 IN HTTPS 1 . alpn=\"h2\"\n", "", 60, `\# 10 00010000010003026832`},
 	{"SOA", dns.TypeSOA, 0, "www.example. 60 IN SOA a.example. b.example. 1 2 3 4 5", "www.example. 60 IN SOA a.example. b.example. 1 2 3 4 5\n", "", 60, ""},
 	{"target with odd bytes", dns.TypeCNAME, 0, `www.example. 60 IN CNAME a\.b\000.example.`, "www.example. 60 IN CNAME a\\.b\\000.example.\n", "", 60, `a\046b\000.example`},
@@ -105,6 +110,7 @@ var badReplies = []struct{ name, msg string }{
 	{"target into the header", rHeader(one, zero, zero) + rQ + "\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x02\xc0\x00"},
 	{"target longer than its data", rHeader(one, zero, zero) + rQ + "\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x01\x01a\x00"},
 	{"data behind the target", rHeader(one, zero, zero) + rQ + "\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x04\x01a\x00\x00"},
+	{"NAPTR cut in a string", rHeader(one, zero, zero) + rQ[:13] + "\x00\x23\x00\x01" + "\xc0\x0c\x00\x23\x00\x01\x00\x00\x00\x3c\x00\x06\x00\x01\x00\x02\x05S"},
 	{"too many records", rHeader("\xff\xff", zero, zero) + rQ},
 	{"name to itself", rHeader(one, zero, zero) + rQ + "\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x02\xc0\x0c"},
 	{"two names to each other", rHeader("\x00\x02", zero, zero) + rQ +
@@ -114,7 +120,8 @@ var badReplies = []struct{ name, msg string }{
 func TestBadReply(t *testing.T) {
 	for _, tc := range badReplies {
 		var r replyReader
-		if ans, err := r.read([]byte(tc.msg), []byte("\x03www\x07example\x00"), typeA); err == nil {
+		kind := be.Uint16([]byte(tc.msg[headerLen+len(rQ)-4:]))
+		if ans, err := r.read([]byte(tc.msg), []byte("\x03www\x07example\x00"), kind); err == nil {
 			t.Errorf("%s: taken as %+v", tc.name, ans)
 		}
 	}

@@ -23,7 +23,7 @@ const acceptPause = 50 * time.Millisecond
 func (p *Proxy) ServeTCP(l net.Listener) error {
 	done, err := p.serving(l, func() { l.Close() })
 	if err != nil {
-		return err
+		return nil // closed already
 	}
 	defer done()
 	slots := make(chan struct{}, p.cfg.TCPConns)
@@ -145,7 +145,7 @@ func (c *tcpConn) next(p *Proxy, in *bufio.Reader, buf []byte) (msg []byte, cut 
 		return nil, false, err
 	}
 	if p.closing() { // whose deadline may just have been replaced
-		return nil, false, ErrClosed
+		return nil, false, errClosed
 	}
 	if _, err := io.ReadFull(in, buf[:2]); err != nil {
 		return nil, false, err

@@ -15,8 +15,11 @@ const (
 	typePTR   = 12
 	typeMX    = 15
 	typeTXT   = 16
+	typeRP    = 17
 	typeAAAA  = 28
 	typeSRV   = 33
+	typeNAPTR = 35
+	typeDNAME = 39
 	typeOPT   = 41
 	typeSVCB  = 64
 	typeHTTPS = 65
@@ -26,10 +29,10 @@ const (
 // either holds no compressed name or is rewritten by appendData.
 var typeNames = map[uint16]string{
 	typeA: "A", typeNS: "NS", typeCNAME: "CNAME", typeSOA: "SOA", typePTR: "PTR",
-	13: "HINFO", typeMX: "MX", typeTXT: "TXT", typeAAAA: "AAAA", 29: "LOC",
-	typeSRV: "SRV", 37: "CERT", 43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC",
+	13: "HINFO", typeMX: "MX", typeTXT: "TXT", typeRP: "RP", typeAAAA: "AAAA", 29: "LOC",
+	typeSRV: "SRV", typeNAPTR: "NAPTR", 37: "CERT", typeDNAME: "DNAME", 43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC",
 	48: "DNSKEY", 50: "NSEC3", 51: "NSEC3PARAM", 52: "TLSA", 53: "SMIMEA",
-	59: "CDS", 60: "CDNSKEY", 61: "OPENPGPKEY", typeSVCB: "SVCB",
+	59: "CDS", 60: "CDNSKEY", 61: "OPENPGPKEY", 62: "CSYNC", 63: "ZONEMD", typeSVCB: "SVCB",
 	typeHTTPS: "HTTPS", 99: "SPF", 256: "URI", 257: "CAA",
 }
 
@@ -42,8 +45,8 @@ func refusedType(t uint16) string {
 	case t == 0, t == typeOPT, t >= 128 && t <= 255:
 		// Transfers, ANY, TSIG: not questions about one record set.
 		return "is not a type of record"
-	case t == 3, t == 4, t >= 7 && t <= 9, t == 14, t == 17, t == 18, t == 21,
-		t == 24, t == 26, t == 30, t == 35, t == 36, t == 39:
+	case t == 3, t == 4, t >= 7 && t <= 9, t == 14, t == 18, t == 21,
+		t == 24, t == 26, t == 30, t == 36:
 		// Types whose data may hold compressed names (RFC 3597, section 4).
 		return "is not supported"
 	}
@@ -70,7 +73,7 @@ func parseType(s string) (uint16, error) {
 
 // metaNames are shown in verdicts and can never be allowed.
 var metaNames = map[uint16]string{
-	35: "NAPTR", 39: "DNAME", typeOPT: "OPT", 249: "TKEY", 250: "TSIG",
+	typeOPT: "OPT", 249: "TKEY", 250: "TSIG",
 	251: "IXFR", 252: "AXFR", 253: "MAILB", 254: "MAILA", 255: "ANY",
 }
 

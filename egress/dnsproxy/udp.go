@@ -34,7 +34,7 @@ func (p *Proxy) ServeUDP(conn *net.UDPConn) error {
 	_ = conn.SetReadBuffer(1 << 20)
 	done, err := p.serving(conn, func() { conn.SetReadDeadline(longAgo) })
 	if err != nil {
-		return err
+		return nil // closed already
 	}
 	defer done()
 	s := &udpServer{conn: conn, raw: raw}

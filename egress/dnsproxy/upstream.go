@@ -86,7 +86,7 @@ func (u *upstream) dial() (*socket, error) {
 		s.recv, err = newReceiver(c)
 	}
 	if err == nil && !u.p.goes(s.serve) {
-		err = ErrClosed
+		err = errClosed
 	}
 	if err != nil {
 		c.Close()
