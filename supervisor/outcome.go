@@ -3,9 +3,12 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"cellos.io/cellos/backend"
+	"cellos.io/cellos/cellinit"
+	"cellos.io/cellos/plan"
 )
 
 // The exit codes of a run (SPEC §4.2). A workload that ran to its end passes
@@ -90,15 +93,37 @@ func refuse(code int, reason string, err error) error {
 func failed(step string, err error) Outcome {
 	o := Outcome{Code: ExitInternal, Source: FromSupervisor, Reason: reasonInternal, Detail: fmt.Sprintf("%s: %v", step, err)}
 	var r *refusal
-	var spawn *backend.SpawnError
-	switch {
-	case errors.As(err, &r):
+	if errors.As(err, &r) {
 		o.Code, o.Reason, o.Detail = r.code, r.reason, err.Error()
-	case errors.As(err, &spawn):
-		o.Code, o.Reason = spawnCode(spawn.Errno)
-		o.Detail = err.Error()
 	}
 	return o
+}
+
+// notRun says which program could not be started, and what to do about it.
+func notRun(p *plan.Process, err error) error {
+	var spawn *backend.SpawnError
+	if !errors.As(err, &spawn) {
+		return err
+	}
+	program, remedy := p.Argv[0], ""
+	switch {
+	case spawn.Stage == cellinit.StageWorkdir.String():
+		return refuse(ExitCannot, reasonCannot, fmt.Errorf("%w: spec.run.workingDirectory %q must be a directory in the cell", err, p.Dir))
+	case spawn.Errno == syscall.ENOENT && strings.Contains(program, "/"):
+		remedy = "spec.run.argv[0] must be a program in the cell, and so must the interpreter that its first line names"
+	case spawn.Errno == syscall.ENOENT:
+		remedy = "spec.run.argv[0] without a slash is looked for in /usr/local/bin:/usr/bin:/bin of the cell; write the whole path of another place"
+	case spawn.Errno == syscall.EACCES:
+		remedy = "it must be a file that the user of the cell may execute"
+	case spawn.Errno == syscall.ENOEXEC:
+		remedy = "it is neither a binary of this machine nor a script with #! in its first line"
+	}
+	code, reason := spawnCode(spawn.Errno)
+	err = fmt.Errorf("%q: %w", program, err)
+	if remedy != "" {
+		err = fmt.Errorf("%w; %s", err, remedy)
+	}
+	return refuse(code, reason, err)
 }
 
 // spawnCode is what a shell's exit code would be for a program that cannot be

@@ -247,7 +247,8 @@ func (c *run) start(ctx context.Context) error {
 	c.started = boottime.Now()
 	pid, err := c.cell.Start(ctx, c.environment(), c.deadline.Nanoseconds())
 	if err != nil {
-		return errors.Join(err, c.emit(event.CommandCompleted{Argv: c.plan.Process.Argv, SpawnError: err.Error()}))
+		emitErr := c.emit(event.CommandCompleted{Argv: c.plan.Process.Argv, SpawnError: err.Error()})
+		return errors.Join(notRun(c.plan.Process, err), emitErr)
 	}
 	c.s.Console.Step("run", fmt.Sprintf("running %s", c.plan.Process.Argv[0]))
 	return c.emit(event.ProcessSpawned{Program: c.plan.Process.Argv[0], Argc: len(c.plan.Process.Argv), PID: pid})
