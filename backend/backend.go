@@ -4,6 +4,7 @@
 package backend
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 )
@@ -39,6 +40,10 @@ const (
 	// InitKilled is the death of PID 1 by anything but the supervisor.
 	InitKilled Reason = "init_killed"
 )
+
+// ErrGone is the error of whatever was asked of a cell whose PID 1 has ended.
+// Why it has is in the Exit.
+var ErrGone = errors.New("PID 1 of the cell is gone")
 
 // SpawnError is a workload that could not be started.
 type SpawnError struct {

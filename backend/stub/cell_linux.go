@@ -205,7 +205,7 @@ func (c *Cell) Start(ctx context.Context, env []string, deadline int64) (pid int
 // To signal a workload that has ended, or not started, is no error.
 func (c *Cell) Signal(sig syscall.Signal) error {
 	err := c.control.send(cellinit.KindSignal, cellinit.EncodeNumber(uint32(sig)))
-	if errors.Is(err, errEnded) {
+	if errors.Is(err, backend.ErrGone) {
 		return nil
 	}
 	return err

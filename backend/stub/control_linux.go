@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"cellos.io/cellos/backend"
 	"cellos.io/cellos/cellinit"
 )
 
@@ -62,9 +63,6 @@ func newControl() (*control, *os.File, error) {
 	return c, theirs, nil
 }
 
-// errEnded is a control socket that PID 1 no longer holds.
-var errEnded = errors.New("PID 1 of the cell is gone")
-
 // send sends a request.
 func (c *control) send(kind cellinit.Kind, payload []byte) error {
 	packets := cellinit.Packets(kind, payload)
@@ -75,14 +73,14 @@ func (c *control) send(kind cellinit.Kind, payload []byte) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	if err := c.conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
-		return errEnded
+		return backend.ErrGone
 	}
 	for _, p := range packets {
 		if _, err := c.conn.Write(p); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return fmt.Errorf("PID 1 of the cell does not read its control socket: %w", err)
 			}
-			return errEnded
+			return backend.ErrGone
 		}
 	}
 	return nil
@@ -104,12 +102,12 @@ func (c *control) ask(kind cellinit.Kind, payload []byte, cancel <-chan struct{}
 		case a := <-c.answers: // sent before the end
 			return a, nil
 		default:
-			return answer{}, errEnded
+			return answer{}, backend.ErrGone
 		}
 	case <-cancel:
 		// An answer to come would be taken for the next one's.
 		c.conn.Close()
-		return answer{}, errEnded
+		return answer{}, backend.ErrGone
 	}
 }
 

@@ -72,8 +72,14 @@ func Descendants(pid int) []Process {
 	return list
 }
 
-// Alive reports whether a process can still run: a zombie cannot.
+// Alive reports whether a process can still run. Its first thread may be a
+// zombie before the others are.
 func Alive(pid int) bool {
-	p, ok := readProcess(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	return ok && p.State != 'Z' && p.State != 'X'
+	threads, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task/*/stat"))
+	for _, path := range threads {
+		if p, ok := readProcess(path); ok && p.State != 'Z' && p.State != 'X' {
+			return true
+		}
+	}
+	return false
 }
