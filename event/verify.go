@@ -80,7 +80,6 @@ type chain struct {
 	ended   bool
 	refused bool // the last record is an admission that denied the cell
 	runID   string
-	counts  int64
 }
 
 // A ChainReport is what a Verifier says about one chain.

@@ -22,6 +22,9 @@ type hostChain struct {
 	buf      []byte
 	allocate allocator
 
+	// made is true until the name of a file that was empty is durable.
+	made bool
+
 	// next and kid are those after the record that ends at known.
 	known int64
 	next  event.Link
@@ -33,7 +36,7 @@ func openHost(path string, enc event.Encoder, allocate allocator) (*hostChain, e
 	if err != nil {
 		return nil, err
 	}
-	return &hostChain{file: f, enc: enc, allocate: allocate, known: -1}, nil
+	return &hostChain{file: f, enc: enc, allocate: allocate, known: -1, made: f.size == 0}, nil
 }
 
 // append writes ev behind whatever is last in the chain. With a reserve it

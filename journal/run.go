@@ -289,12 +289,12 @@ func (r *Run) sync() error {
 	if err := r.file.sync(); err != nil || r.dirsDone {
 		return err
 	}
-	// The host chain has said that this run exists; that must not be lost
-	// while the run itself is kept.
+	// The host chain has said that this run exists, and its mark is how it is
+	// found: neither may be lost while the run itself is kept.
 	if err := errors.Join(
 		r.j.syncHost(),
 		syncDir(filepath.Dir(r.file.path)),
-		syncDir(r.j.dir),
+		syncDir(filepath.Dir(r.marker.path)),
 	); err != nil {
 		return err
 	}
@@ -368,5 +368,13 @@ func (r *Run) Close() error {
 func (j *Journal) syncHost() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.host.sync()
+	if err := j.host.sync(); err != nil || !j.host.made {
+		return err
+	}
+	// Both directories above may be as new as the host chain.
+	if err := errors.Join(syncDir(j.dir), syncDir(j.opts.Dir)); err != nil {
+		return err
+	}
+	j.host.made = false
+	return nil
 }
