@@ -7,14 +7,15 @@
 set -eu
 
 if [ "${CELLOS_BENCH_INSIDE:-}" = "" ]; then
-	cd "$(dirname "$0")/../.."
+	self=$(readlink -f "$0")
+	cd "$(dirname "$self")/../.."
 	for tool in go dnsperf dnsmasq ip unshare; do
 		command -v $tool >/dev/null || { echo "dns.sh: $tool is not installed" >&2; exit 1; }
 	done
 	dir=$(mktemp -d)
 	trap 'rm -rf "$dir"' EXIT
 	CGO_ENABLED=0 go test -c -o "$dir/dnsproxy.test" ./egress/dnsproxy
-	CELLOS_BENCH_INSIDE=$dir unshare -n sh "$0" "$@"
+	CELLOS_BENCH_INSIDE=$dir unshare -n sh "$self" "$@"
 	exit
 fi
 
