@@ -16,7 +16,7 @@ func TestHostPatternMatch(t *testing.T) {
 			[]string{"", ".", "www.example.com", "example.com.evil", "xexample.com", "example.comx", "example.com..", ".example.com"}},
 		{"*.example.com",
 			[]string{"a.example.com", "a.b.example.com", "A.EXAMPLE.COM."},
-			[]string{"example.com", "example.com.", ".example.com", "xexample.com", "a.example.com.evil", "aexample.com", "", "*"}},
+			[]string{"example.com", "example.com.", ".example.com", "xexample.com", "xxexample.com", "a.xexample.com", "a.example.com.evil", "", "*"}},
 		{"*.Bücher.example.", []string{"a.xn--bcher-kva.example"}, []string{"xn--bcher-kva.example", "a.bücher.example"}},
 		{"kelvin.example", []string{"Kelvin.example"}, []string{"\u212aelvin.example"}},
 		{"*.test", []string{"a.test"}, []string{"test"}},

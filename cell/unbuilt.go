@@ -91,7 +91,7 @@ func (d *Document) Unbuilt() []Unbuilt {
 	root := d.tree()
 	for _, f := range unbuilt {
 		root.each(f.path, "", func(n *node, where string) {
-			missing := !slices.Contains(f.built, n.text) || n.kind == kindList || n.kind == kindObject
+			missing := !slices.Contains(f.built, n.text)
 			if f.declared != nil {
 				missing = f.declared(n)
 			}
