@@ -44,6 +44,13 @@ func (r *recorder) emitClosing(d event.Data) error {
 	return nil
 }
 
+// list is what was appended so far.
+func (r *recorder) list() []event.DNSQuery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]event.DNSQuery(nil), r.events...)
+}
+
 // remembered is the number of keys that a holds.
 func (a *Aggregator) remembered() int {
 	a.mu.Lock()
@@ -76,8 +83,8 @@ func TestAggregatorCounts(t *testing.T) {
 		rec := new(recorder)
 		a := newAggregator(rec.emit, rec.emitClosing)
 		start := time.Now()
-		if err := observe(a, "x", event.Allow); err != nil || len(rec.events) != 1 || rec.events[0].Count != 1 {
-			t.Fatalf("the first is on record at once: %v, %+v", err, rec.events)
+		if err := observe(a, "x", event.Allow); err != nil || len(rec.list()) != 1 || rec.list()[0].Count != 1 {
+			t.Fatalf("the first is on record at once: %v, %+v", err, rec.list())
 		}
 		for range 5 {
 			time.Sleep(100 * time.Millisecond)
@@ -85,29 +92,29 @@ func TestAggregatorCounts(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if len(rec.events) != 1 {
-			t.Errorf("repeats are events of their own: %+v", rec.events)
+		if len(rec.list()) != 1 {
+			t.Errorf("repeats are events of their own: %+v", rec.list())
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(rec.events) != 2 {
-			t.Fatalf("after a second: %+v", rec.events)
+		if len(rec.list()) != 2 {
+			t.Fatalf("after a second: %+v", rec.list())
 		}
-		got := rec.events[1]
+		got := rec.list()[1]
 		if got.Count != 5 || !got.FirstTime.Equal(start.Add(100*time.Millisecond)) || !got.LastTime.Equal(start.Add(500*time.Millisecond)) || got.QueryName != "x" {
 			t.Errorf("got %+v", got)
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if len(rec.events) != 2 {
-			t.Errorf("an event without an observation: %+v", rec.events[2:])
+		if len(rec.list()) != 2 {
+			t.Errorf("an event without an observation: %+v", rec.list()[2:])
 		}
 		observe(a, "x", event.Allow)
 		if err := a.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if rec.total() != 7 || len(rec.events) != 3 {
-			t.Errorf("drained: %+v", rec.events)
+		if rec.total() != 7 || len(rec.list()) != 3 {
+			t.Errorf("drained: %+v", rec.list())
 		}
 		if err := observe(a, "x", event.Allow); !errors.Is(err, ErrEnded) {
 			t.Errorf("after the end: %v", err)
@@ -137,8 +144,8 @@ func TestAggregatorConcurrentFirst(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if err := a.Close(); err != nil || rec.total() != 10 || len(rec.events) != 2 {
-			t.Errorf("%v, %+v", err, rec.events)
+		if err := a.Close(); err != nil || rec.total() != 10 || len(rec.list()) != 2 {
+			t.Errorf("%v, %+v", err, rec.list())
 		}
 	})
 }
@@ -153,16 +160,16 @@ func TestAggregatorIsBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if keys := a.remembered(); keys != maxKeys+1 || len(rec.events) != maxKeys+1 {
-			t.Errorf("%d keys, %d events", keys, len(rec.events))
+		if keys := a.remembered(); keys != maxKeys+1 || len(rec.list()) != maxKeys+1 {
+			t.Errorf("%d keys, %d events", keys, len(rec.list()))
 		}
-		rest := rec.events[maxKeys]
+		rest := rec.list()[maxKeys]
 		if rest.ReasonCode != event.ReasonRateLimited || rest.Decision != event.Deny || rest.QueryName != "" {
 			t.Errorf("got %+v", rest)
 		}
 		// What is allowed is not lost among what is denied.
-		if err := observe(a, "allowed", event.Allow); err != nil || rec.events[maxKeys+1].Decision != event.Allow {
-			t.Errorf("%v, %+v", err, rec.events[maxKeys+1])
+		if err := observe(a, "allowed", event.Allow); err != nil || rec.list()[maxKeys+1].Decision != event.Allow {
+			t.Errorf("%v, %+v", err, rec.list()[maxKeys+1])
 		}
 		// A minute later all of them are forgotten, and names have room again.
 		time.Sleep(62 * time.Second)
@@ -170,8 +177,8 @@ func TestAggregatorIsBounded(t *testing.T) {
 		if keys := a.remembered(); keys != 0 || a.rest != 0 {
 			t.Errorf("%d keys are remembered", keys)
 		}
-		if err := observe(a, "again", event.Deny); err != nil || rec.events[len(rec.events)-1].QueryName != "again" {
-			t.Errorf("%v, %+v", err, rec.events[len(rec.events)-1])
+		if err := observe(a, "again", event.Deny); err != nil || rec.list()[len(rec.list())-1].QueryName != "again" {
+			t.Errorf("%v, %+v", err, rec.list()[len(rec.list())-1])
 		}
 		if err := a.Close(); err != nil || rec.total() != names+2 {
 			t.Errorf("%v: counted %d", err, rec.total())
@@ -230,7 +237,7 @@ func TestAggregatorMirrorFailureIsNoLoss(t *testing.T) {
 			}
 		}
 		if err := a.Close(); !errors.Is(err, ErrMirror) || rec.total() != 3 {
-			t.Errorf("%v, %+v", err, rec.events)
+			t.Errorf("%v, %+v", err, rec.list())
 		}
 	})
 }

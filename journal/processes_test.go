@@ -28,11 +28,12 @@ func playRole() int {
 	if err != nil {
 		return fail(err)
 	}
+	fmt.Println("ready")
 	act := supervise
 	if os.Getenv(roleVar) == "gc" {
 		act = collect
 	}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		if err := act(j); err != nil {
 			return fail(err)
 		}
@@ -98,9 +99,9 @@ func collect(j *Journal) error {
 // they leave can be finished, and every record that was there is.
 func TestProcessesKilledAtRandom(t *testing.T) {
 	dir := t.TempDir()
-	kills := 40
+	kills := 20
 	if testing.Short() {
-		kills = 8
+		kills = 6
 	}
 	roles := []string{"supervisor", "supervisor", "gc"}
 	procs := make([]*exec.Cmd, len(roles))
@@ -108,8 +109,16 @@ func TestProcessesKilledAtRandom(t *testing.T) {
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env = append(os.Environ(), roleVar+"="+roles[i], dirVar+"="+dir)
 		cmd.Stderr = os.Stderr
+		ready, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
+		}
+		// Killed before it does anything it would prove nothing.
+		if _, err := ready.Read(make([]byte, 1)); err != nil {
+			t.Fatalf("%s did not begin: %v", roles[i], err)
 		}
 		procs[i] = cmd
 	}
