@@ -73,8 +73,12 @@ type Identity struct {
 // Environment is the file view the workload starts from and its plain,
 // non-secret variables.
 type Environment struct {
-	Base   string            `json:"base,omitempty"` // "system" or "none"
-	Image  string            `json:"image,omitempty"`
+	// Base is "system" (the host's programs and libraries, read-only; the
+	// default) or "none", with an image or a rootfs.
+	Base string `json:"base,omitempty"`
+	// Image is an OCI reference, layout or tarball.
+	Image string `json:"image,omitempty"`
+	// Rootfs is a directory of the host.
 	Rootfs string            `json:"rootfs,omitempty"`
 	Vars   map[string]string `json:"vars,omitempty"`
 }
@@ -82,6 +86,7 @@ type Environment struct {
 // Authority is everything the cell may reach. What is not named here does not
 // exist for the workload.
 type Authority struct {
+	// SecretRefs are the logical names of the secrets that are delivered.
 	SecretRefs          []string      `json:"secretRefs,omitempty"`
 	EgressRules         []EgressRule  `json:"egressRules,omitempty"`
 	DNSAuthority        *DNSAuthority `json:"dnsAuthority,omitempty"`
@@ -121,11 +126,18 @@ const HostLoopback = "host.cellos.internal"
 type DNSAuthority struct {
 	// HostnameAllowlist holds exact names or "*.x": one or more labels
 	// under x, never x itself.
-	HostnameAllowlist      []string         `json:"hostnameAllowlist,omitempty"`
-	Resolvers              []Resolver       `json:"resolvers,omitempty"`
-	Answers                string           `json:"answers,omitempty"` // "bound" or "real"
-	AllowedQueryTypes      []string         `json:"allowedQueryTypes,omitempty"`
-	DenyResponse           string           `json:"denyResponse,omitempty"` // "nxdomain" or "refused"
+	HostnameAllowlist []string `json:"hostnameAllowlist,omitempty"`
+	// Resolvers are asked for allowed names. Without one, the host's are.
+	Resolvers []Resolver `json:"resolvers,omitempty"`
+	// Answers is "bound" (each name has an address of its own in the cell) or
+	// "real" (the upstream's records).
+	Answers string `json:"answers,omitempty"`
+	// AllowedQueryTypes is A, AAAA, CNAME and HTTPS by default.
+	AllowedQueryTypes []string `json:"allowedQueryTypes,omitempty"`
+	// DenyResponse is "nxdomain" or "refused".
+	DenyResponse string `json:"denyResponse,omitempty"`
+	// BlockDirectWorkloadDNS is true by default: the proxy answers all DNS
+	// of the workload, whatever server it asks.
 	BlockDirectWorkloadDNS *bool            `json:"blockDirectWorkloadDns,omitempty"`
 	RefreshPolicy          *RefreshPolicy   `json:"refreshPolicy,omitempty"`
 	RebindingPolicy        *RebindingPolicy `json:"rebindingPolicy,omitempty"`
@@ -198,8 +210,9 @@ const (
 // Run is the program of the cell.
 type Run struct {
 	// Argv is executed directly, never through a shell.
-	Argv             []string       `json:"argv"`
-	User             string         `json:"user,omitempty"` // "uid[:gid]" or a name
+	Argv []string `json:"argv"`
+	User string   `json:"user,omitempty"` // "uid[:gid]" or a name
+	// WorkingDirectory is a fresh tmpfs unless it lies in a declared mount.
 	WorkingDirectory string         `json:"workingDirectory,omitempty"`
 	SecretDelivery   SecretDelivery `json:"secretDelivery,omitempty"`
 	// One of the two at most.
@@ -212,13 +225,18 @@ type Run struct {
 // Limits bounds what the cell consumes. An absent limit has the default that
 // package plan gives it.
 type Limits struct {
-	MemoryMaxBytes          *int64  `json:"memoryMaxBytes,omitempty"`
-	CPUMax                  *CPUMax `json:"cpuMax,omitempty"`
-	PidsMax                 *int64  `json:"pidsMax,omitempty"`
-	OpenFilesMax            *int64  `json:"openFilesMax,omitempty"`
-	DiskMaxBytes            *int64  `json:"diskMaxBytes,omitempty"`
-	EventsMaxBytes          *int64  `json:"eventsMaxBytes,omitempty"`
-	GracefulShutdownSeconds *int64  `json:"gracefulShutdownSeconds,omitempty"`
+	MemoryMaxBytes *int64  `json:"memoryMaxBytes,omitempty"`
+	CPUMax         *CPUMax `json:"cpuMax,omitempty"`
+	PidsMax        *int64  `json:"pidsMax,omitempty"`      // default 1024
+	OpenFilesMax   *int64  `json:"openFilesMax,omitempty"` // default 1024
+	// DiskMaxBytes bounds what the cell's own file systems hold together;
+	// default 1 GiB.
+	DiskMaxBytes *int64 `json:"diskMaxBytes,omitempty"`
+	// EventsMaxBytes bounds the journal of the cell, past which it is
+	// killed; default 64 MiB.
+	EventsMaxBytes *int64 `json:"eventsMaxBytes,omitempty"`
+	// GracefulShutdownSeconds is the time between TERM and KILL; default 5.
+	GracefulShutdownSeconds *int64 `json:"gracefulShutdownSeconds,omitempty"`
 }
 
 // CPUMax is a CPU bandwidth limit as cgroup v2's cpu.max has it.

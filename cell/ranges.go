@@ -45,6 +45,25 @@ var special = sync.OnceValue(func() []specialRange {
 // benchmark is where bound addresses come from (RFC 2544).
 var benchmark = netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18}), 15)
 
+// A SpecialRange is one that a literal rule opens only by lying inside it.
+type SpecialRange struct {
+	Prefix netip.Prefix
+	What   string
+	// Never is true if no name may lead here, whatever the document says.
+	Never bool
+}
+
+// SpecialRanges lists the special ranges of the contract, the narrower before
+// the wider. Addresses that embed an IPv4 address are to be held against that
+// as well.
+func SpecialRanges() []SpecialRange {
+	list := make([]SpecialRange, len(special()))
+	for i, r := range special() {
+		list[i] = SpecialRange{Prefix: r.prefix, What: r.what, Never: r.never}
+	}
+	return list
+}
+
 // rangeOf returns the special range that p lies inside.
 func rangeOf(p netip.Prefix) (specialRange, bool) {
 	for _, r := range special() {

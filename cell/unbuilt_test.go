@@ -174,3 +174,17 @@ func TestUnbuiltWithoutText(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestSeedDocumentsAreBuilt: the documents of the original's end-to-end test
+// run on this build.
+func TestSeedDocumentsAreBuilt(t *testing.T) {
+	for _, name := range []string{"seed-dns-proxy.json", "seed-resolver-endpoint-no-address.json"} {
+		text, err := os.ReadFile("testdata/corpus/valid/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if missing := parse(t, name, string(text)).Unbuilt(); len(missing) > 0 {
+			t.Errorf("%s: %+v", name, missing)
+		}
+	}
+}
