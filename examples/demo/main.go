@@ -8,7 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -18,7 +18,8 @@ import (
 )
 
 const usage = `Usage:
-  demo upstream                      answer DNS on a free port of 127.0.0.1
+  demo upstream PARENT               answer DNS on a free port of 127.0.0.1
+                                     for as long as that process lives
   demo workload MARKER NAME [NAME…]  ask 127.0.0.1:53, as a program in a cell does
 `
 
@@ -31,8 +32,8 @@ func main() {
 
 func run(args []string) error {
 	switch {
-	case len(args) == 1 && args[0] == "upstream":
-		return serve()
+	case len(args) == 2 && args[0] == "upstream":
+		return serve(args[1])
 	case len(args) >= 3 && args[0] == "workload":
 		return work(args[1], args[2:])
 	case len(args) == 2 && args[0] == "linger":
@@ -45,10 +46,14 @@ func run(args []string) error {
 
 // serve is a name server that knows an address for every name. It prints where
 // it listens, then every name that it is asked for.
-func serve() error {
-	// The script that started this may be killed without a chance to clean up.
-	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0); err != nil {
+func serve(parent string) error {
+	// The script that started this may be killed without a chance to clean up,
+	// even before this line.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl: %w", err)
+	}
+	if strconv.Itoa(os.Getppid()) != parent {
+		return fmt.Errorf("process %s is gone", parent)
 	}
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -56,12 +61,6 @@ func serve() error {
 	}
 	fmt.Println("listening", conn.LocalAddr())
 	server := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(answer)}
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM)
-	go func() {
-		<-stop
-		_ = server.Shutdown()
-	}()
 	return server.ActivateAndServe()
 }
 

@@ -7,12 +7,13 @@ cd "$(dirname "$0")/../.."
 bin=$PWD/bin
 
 dir=
-upstream=
 cleanup() {
 	trap - EXIT INT TERM HUP
-	if [ -n "$upstream" ]; then
-		kill "$upstream" 2>/dev/null || :
-		wait "$upstream" 2>/dev/null || :
+	# $! and not a variable: an interrupt may come before that is set. It is
+	# the name server, which has nothing to clean up.
+	if [ -n "${!-}" ]; then
+		kill -KILL "$!" 2>/dev/null || :
+		wait "$!" 2>/dev/null || :
 	fi
 	[ -z "$dir" ] || rm -rf "$dir"
 }
@@ -41,16 +42,16 @@ clean() {
 		CELLOS_STATE_DIR="$dir/state" CELLOS_RUNTIME_DIR="$dir/run" "$@"
 }
 
-CGO_ENABLED=0 "${GO:-go}" build -trimpath -o "$bin/demo" ./examples/demo
 dir=$(mktemp -d "${TMPDIR:-/tmp}/cellos-demo.XXXXXX")
 dir=$(cd "$dir" && pwd -P)
 marker=${dir##*/}
+# An interrupted build leaves its temporary files, so they are with ours.
+GOTMPDIR=$dir CGO_ENABLED=0 "${GO:-go}" build -trimpath -o "$bin/demo" ./examples/demo
 
 # The name server outside the cell, on whatever port is free.
-"$bin/demo" upstream >"$dir/upstream" 2>&1 &
-upstream=$!
+"$bin/demo" upstream $$ >"$dir/upstream" 2>&1 &
 until endpoint=$(sed -n 's/^listening //p' "$dir/upstream") && [ -n "$endpoint" ]; do
-	kill -0 "$upstream" 2>/dev/null || fail "the name server did not start"
+	kill -0 "$!" 2>/dev/null || fail "the name server did not start"
 	sleep 0.02
 done
 sed -e "s|UPSTREAM|$endpoint|" -e "s|WORKLOAD|$(quoted "$bin/demo")|" -e "s|MARKER|$marker|" \
