@@ -110,12 +110,10 @@ func (s *suite) testStorm(t *testing.T) {
 }
 
 // boottime is the clock of deadlines, in nanoseconds.
-func boottime(t *testing.T) int64 {
+func boottime() (int64, error) {
 	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		t.Fatal(err)
-	}
-	return now.Nano()
+	err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now)
+	return now.Nano(), err
 }
 
 func (s *suite) testDeadline(t *testing.T) {
@@ -124,7 +122,11 @@ func (s *suite) testDeadline(t *testing.T) {
 		"past":    -time.Second,
 	} {
 		r := s.boot(t, s.plan("deaf"))
-		deadline := boottime(t) + int64(left)
+		now, err := boottime()
+		if err != nil {
+			t.Fatal(err)
+		}
+		deadline := now + int64(left)
 		// The deadline may pass before PID 1 has answered.
 		if _, err := r.cell.Start(t.Context(), nil, deadline); err != nil && !errors.Is(err, backend.ErrGone) {
 			t.Fatal(err)
@@ -132,7 +134,7 @@ func (s *suite) testDeadline(t *testing.T) {
 		if x := r.exit(); x.Reason != backend.Expired || x.Signal != syscall.SIGKILL {
 			t.Errorf("a deadline %s: got %+v", name, x)
 		}
-		if now := boottime(t); now < deadline {
+		if now, err := boottime(); err != nil || now < deadline {
 			t.Errorf("ended %v early", time.Duration(deadline-now))
 		}
 	}
@@ -180,7 +182,7 @@ func (s *suite) testSupervisorKilled(t *testing.T) {
 // testSupervisorStopped stops the supervisor before the deadline: PID 1 keeps
 // it alone.
 func (s *suite) testSupervisorStopped(t *testing.T) {
-	v := s.supervise(t, supervision{Args: []string{"deaf"}, Deadline: boottime(t) + int64(500*time.Millisecond)})
+	v := s.supervise(t, supervision{Args: []string{"deaf"}, TTL: 2 * time.Second})
 	if err := v.process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

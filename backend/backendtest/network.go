@@ -144,27 +144,50 @@ func (s *suite) testDial(t *testing.T) {
 	}
 }
 
-// testDialStops connects to a queue that is full, which never answers.
+// testDialStops connects to what refuses, and to what never answers.
 func (s *suite) testDialStops(t *testing.T) {
-	r := s.boot(t, s.plan("sleep"))
+	r := s.run(t, "clogged", "9")
+	r.ready()
 	defer r.cell.Kill()
-	if _, err := r.cell.Dial(t.Context(), "tcp", netip.MustParseAddrPort("127.0.0.1:9")); !errors.Is(err, syscall.ECONNREFUSED) {
+	if _, err := r.cell.Dial(t.Context(), "tcp", netip.MustParseAddrPort("127.0.0.1:10")); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a closed port: got %v", err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // on the host
+	host, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	host := l.Addr().(*net.TCPAddr).AddrPort()
-	if _, err := r.cell.Dial(t.Context(), "tcp", host); !errors.Is(err, syscall.ECONNREFUSED) {
+	defer host.Close()
+	addr := host.Addr().(*net.TCPAddr).AddrPort()
+	if _, err := r.cell.Dial(t.Context(), "tcp", addr); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("the host's loopback from inside: got %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
-	defer cancel()
-	if _, err := r.cell.Dial(ctx, "tcp", host); err == nil {
-		t.Error("dialled after the end of its context")
+	// A request that is given up must not become the next one's answer.
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if conn, err := r.cell.Dial(ended, "udp", addr); err == nil {
+			conn.Close()
+		}
+		conn, err := r.cell.Dial(t.Context(), "udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
 	}
+	const queue = 4 // more than a queue of length 0 takes
+	for range queue {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		conn, err := r.cell.Dial(ctx, "tcp", netip.MustParseAddrPort("127.0.0.1:9"))
+		if errors.Is(err, context.DeadlineExceeded) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	t.Error("a queue that is full took every connection")
 }
 
 func (s *suite) testSocketErrors(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,11 +23,11 @@ const superviseVar = "CELLOS_BACKENDTEST_SUPERVISE"
 
 // A supervision is what a supervisor process is told.
 type supervision struct {
-	Probe    string
-	Args     []string
-	Deadline int64
-	Lock     string
-	Hold     bool // do not wait for the workload: leave the cell as it is
+	Probe string
+	Args  []string
+	TTL   time.Duration // from the start of the program; 0 is for ever
+	Lock  string
+	Hold  bool // do not wait for the workload: leave the cell as it is
 }
 
 // Main runs the tests of a backend as testenv.Main does, or the supervisor
@@ -75,7 +76,15 @@ func beSupervisor(h Harness, told string) error {
 	}
 	lock.Close()
 	fmt.Printf("pid1 %d\n", cell.PID())
-	if _, err := cell.Start(ctx, nil, v.Deadline); err != nil {
+	var deadline int64
+	if v.TTL != 0 {
+		now, err := boottime()
+		if err != nil {
+			return err
+		}
+		deadline = now + int64(v.TTL)
+	}
+	if _, err := cell.Start(ctx, nil, deadline); err != nil {
 		return err
 	}
 	if !v.Hold {
@@ -116,20 +125,20 @@ func (s *suite) supervise(t *testing.T, v supervision) *supervisor {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	v2 := &supervisor{cmd: cmd, process: cmd.Process, lock: v.Lock}
-	t.Cleanup(v2.kill)
+	sup := &supervisor{cmd: cmd, process: cmd.Process, lock: v.Lock}
+	t.Cleanup(sup.kill)
 	lines := bufio.NewReader(out)
 	line, err := lines.ReadString('\n')
 	if err != nil {
 		t.Fatalf("the supervisor says %q: %v", line, err)
 	}
-	if v2.pid1, err = pidLine(line); err != nil {
+	if sup.pid1, err = pidLine(line); err != nil {
 		t.Fatal(err)
 	}
 	if line, err := lines.ReadString('\n'); line != "ready\n" {
 		t.Fatalf("the workload says %q: %v", line, err)
 	}
-	return v2
+	return sup
 }
 
 // kill ends the supervisor as kill -9 does. The test must not end before.

@@ -117,11 +117,8 @@ func (c *Cell) setup(ctx context.Context, steps []step) error {
 	for i, s := range steps {
 		list[i] = s.Step
 	}
-	a, err := c.control.ask(cellinit.KindSetup, cellinit.EncodeSetup(list), ctx.Done())
+	a, err := c.control.ask(ctx, cellinit.KindSetup, cellinit.EncodeSetup(list))
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 		return fmt.Errorf("set up cell: %w", err)
 	}
 	switch a.kind {
@@ -177,14 +174,11 @@ func (c *Cell) Start(ctx context.Context, env []string, deadline int64) (pid int
 			return 0, &backend.SpawnError{Stage: cellinit.StageExec.String(), Errno: syscall.EINVAL}
 		}
 	}
-	a, err := c.control.ask(cellinit.KindStart, cellinit.EncodeProgram(p), ctx.Done())
+	a, err := c.control.ask(ctx, cellinit.KindStart, cellinit.EncodeProgram(p))
 	if errors.Is(err, syscall.E2BIG) {
 		return 0, &backend.SpawnError{Stage: cellinit.StageExec.String(), Errno: syscall.E2BIG}
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
 		return 0, fmt.Errorf("start workload: %w", err)
 	}
 	switch a.kind {

@@ -1,6 +1,7 @@
 package stub
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -86,9 +87,33 @@ func (c *control) send(kind cellinit.Kind, payload []byte) error {
 	return nil
 }
 
-// ask sends a request and returns the answer to it. The caller closes the
-// answer's files.
-func (c *control) ask(kind cellinit.Kind, payload []byte, cancel <-chan struct{}) (answer, error) {
+// ask sends a request and returns the answer to it, or the context's error.
+// An answer that comes after that is still taken, so that it is not for the
+// next request's. The caller closes the answer's files.
+func (c *control) ask(ctx context.Context, kind cellinit.Kind, payload []byte) (answer, error) {
+	type result struct {
+		answer answer
+		err    error
+	}
+	asked := make(chan result)
+	go func() {
+		a, err := c.exchange(kind, payload)
+		select {
+		case asked <- result{a, err}:
+		case <-ctx.Done():
+			closeAll(a.files)
+		}
+	}()
+	select {
+	case r := <-asked:
+		return r.answer, r.err
+	case <-ctx.Done():
+		return answer{}, ctx.Err()
+	}
+}
+
+// exchange is ask without an end but the answer's or the socket's.
+func (c *control) exchange(kind cellinit.Kind, payload []byte) (answer, error) {
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	if err := c.send(kind, payload); err != nil {
@@ -98,15 +123,11 @@ func (c *control) ask(kind cellinit.Kind, payload []byte, cancel <-chan struct{}
 	case a := <-c.answers:
 		return a, nil
 	case <-c.ended:
-		select {
-		case a := <-c.answers: // sent before the end
-			return a, nil
-		default:
-			return answer{}, backend.ErrGone
-		}
-	case <-cancel:
-		// An answer to come would be taken for the next one's.
-		c.conn.Close()
+	}
+	select {
+	case a := <-c.answers: // sent before the end
+		return a, nil
+	default:
 		return answer{}, backend.ErrGone
 	}
 }

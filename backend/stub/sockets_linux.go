@@ -159,7 +159,7 @@ func (c *Cell) socket(ctx context.Context, network string, addr netip.AddrPort) 
 	case network != "udp":
 		return nil, net.UnknownNetworkError(network)
 	}
-	a, err := c.control.ask(cellinit.KindSockets, cellinit.EncodeSockets([]cellinit.SocketKind{kind}), ctx.Done())
+	a, err := c.control.ask(ctx, cellinit.KindSockets, cellinit.EncodeSockets([]cellinit.SocketKind{kind}))
 	if err != nil {
 		return nil, err
 	}

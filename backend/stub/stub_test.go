@@ -33,7 +33,7 @@ func harness() backendtest.Harness {
 	user := os.Geteuid() != 0 || os.Getenv(userVar) != ""
 	kills := 50
 	if user {
-		kills = 15
+		kills = 10
 	}
 	return backendtest.Harness{
 		Boot:         boot,

@@ -55,6 +55,7 @@ func init() {
 		"burn":    burn,
 		"links":   links,
 		"listen":  listen,
+		"clogged": clogged,
 		"dial":    dial,
 		"attack":  attack,
 		"where":   where,
@@ -284,6 +285,26 @@ func listen(addr string) error {
 	}
 	_, err = conn.Write([]byte(line))
 	return err
+}
+
+// clogged listens on a port of 127.0.0.1 with the shortest queue there is and
+// accepts nothing: when it is full, connecting takes for ever.
+func clogged(port string) error {
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return err
+	}
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Port: n, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return err
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		return err
+	}
+	return sleep("")
 }
 
 // dial sends a line to network!address and prints the line that comes back.
