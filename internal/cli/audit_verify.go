@@ -139,31 +139,11 @@ func (o *verifyOptions) loadKeys() (*event.Keys, error) {
 	return keys, nil
 }
 
-// read hands the files to the verifier.
+// read hands the files to the verifier, the host chain first.
 func (o *verifyOptions) read(v *event.Verifier) error {
-	state := o.env.stateDir()
 	if len(o.files) == 0 {
-		paths, err := journal.RunPaths(state)
-		if errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("there is no trail in %s (CELLOS_STATE_DIR names another directory)", state)
-		}
-		if err != nil {
+		if err := o.wholeHost(v); err != nil {
 			return err
-		}
-		for _, path := range paths {
-			v.Present(strings.TrimSuffix(filepath.Base(path), ".jsonl"))
-		}
-		o.files = paths
-		if o.hostChain == "" {
-			o.hostChain = journal.HostPath(state)
-		}
-		// Without the file every run there is would be unopened, which is
-		// what a removed host chain has to look like.
-		if _, err := os.Stat(o.hostChain); errors.Is(err, os.ErrNotExist) {
-			if err := v.HostChain(o.hostChain, strings.NewReader("")); err != nil {
-				return err
-			}
-			return o.readRuns(v)
 		}
 	}
 	if o.hostChain != "" {
@@ -171,15 +151,38 @@ func (o *verifyOptions) read(v *event.Verifier) error {
 			return err
 		}
 	}
-	return o.readRuns(v)
-}
-
-func (o *verifyOptions) readRuns(v *event.Verifier) error {
 	for _, path := range o.files {
 		if err := o.open(path, v.Runs); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// wholeHost makes the files those of this host.
+func (o *verifyOptions) wholeHost(v *event.Verifier) error {
+	state := o.env.stateDir()
+	paths, err := journal.RunPaths(state)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("there is no trail in %s (CELLOS_STATE_DIR names another directory)", state)
+	}
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		v.Present(strings.TrimSuffix(filepath.Base(path), ".jsonl"))
+	}
+	o.files = paths
+	if o.hostChain != "" {
+		return nil
+	}
+	path := journal.HostPath(state)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		// As an empty one: then no run was opened, which is what a chain
+		// that was removed has to look like.
+		return v.HostChain(path, strings.NewReader(""))
+	}
+	o.hostChain = path
 	return nil
 }
 
@@ -255,7 +258,7 @@ func (o *verifyOptions) text(r *event.Report) error {
 	if unsigned > 0 {
 		fmt.Fprintf(out, "unsigned: %s; they prove nothing about who wrote them\n", count(unsigned, "run", "runs"))
 	}
-	if o.hostChain == "" {
+	if o.hostChain == "" && code != exitTampered {
 		fmt.Fprintln(out, "without --host-chain a missing run would not show")
 	}
 	for _, id := range r.Unfinished {
