@@ -50,6 +50,11 @@ type Host struct {
 	// Namespaces are those the backend will make.
 	Namespaces Namespaces
 	DNSProxy   Switch
+	// Relay is true for a backend whose cells reach what the document
+	// declares, by package egress.
+	Relay bool
+	// IPv6 is false on a host without it: its cells have none.
+	IPv6 bool
 	// UpstreamOverride replaces the address of every resolver if valid.
 	UpstreamOverride netip.AddrPort
 	// Nameservers are the host's own resolvers.
@@ -85,6 +90,7 @@ func Compile(doc *cell.Document, host Host) (*Plan, []Finding) {
 	c.time()
 	c.limits()
 	c.resolver()
+	c.network()
 	c.isolation()
 	return c.plan, c.refusals
 }

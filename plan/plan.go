@@ -15,9 +15,11 @@ type Plan struct {
 	Backend string  `json:"backend"`
 
 	// Process is nil for a cell without a program.
-	Process *Process   `json:"process,omitempty"`
-	Secrets []string   `json:"secrets"` // logical names, in document order
-	DNS     *DNS       `json:"dns,omitempty"`
+	Process *Process `json:"process,omitempty"`
+	Secrets []string `json:"secrets"` // logical names, in document order
+	DNS     *DNS     `json:"dns,omitempty"`
+	// Network is nil on a backend without a relay.
+	Network *Network   `json:"network,omitempty"`
 	Unshare Namespaces `json:"namespaces"`
 	Time    Time       `json:"time"`
 	Events  Events     `json:"events"`
