@@ -19,6 +19,8 @@ import (
 
 const root = "../.."
 
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+
 // A block is a fenced block of a Markdown file.
 type block struct {
 	line int    // of the opening fence
