@@ -65,7 +65,7 @@ func (s *Supervisor) open(specID, specHash string, doc *cell.Document) (*run, er
 		SpecHash: specHash, MaxBytes: eventsMaxBytes(doc),
 	})
 	if err != nil {
-		return nil, err
+		return nil, noRoom(err)
 	}
 	c.trail = trail
 	c.observations = trail.Aggregate()
@@ -132,12 +132,28 @@ func (c *run) emit(d event.Data) error {
 
 // lose ends the run because its trail cannot be continued.
 func (c *run) lose(err error) error {
+	err = incomplete(fmt.Errorf("the trail cannot be continued: %w", err))
+	c.evidence.fail(err)
+	return err
+}
+
+// incomplete is the error of a run whose evidence is not whole.
+func incomplete(err error) error {
 	reason := reasonNoEvidence
 	if errors.Is(err, journal.ErrBudget) {
 		reason = reasonEventsBudget
 	}
-	err = refuse(ExitIncomplete, reason, fmt.Errorf("the trail cannot be continued: %w", err))
-	c.evidence.fail(err)
+	return refuse(ExitIncomplete, reason, noRoom(err))
+}
+
+// noRoom adds what to do to the error of a journal that has no room.
+func noRoom(err error) error {
+	switch {
+	case errors.Is(err, journal.ErrBudget):
+		return fmt.Errorf("%w; raise it, or let the cell ask for less", err)
+	case errors.Is(err, journal.ErrFull), errors.Is(err, journal.ErrNoReserve):
+		return fmt.Errorf("%w; free space there, or set CELLOS_STATE_DIR to a directory on another disk", err)
+	}
 	return err
 }
 

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -29,19 +30,25 @@ func closeTrail(trail *journal.Run, receipt ledger.Receipt, out Outcome, by *rec
 	// A supervisor that was killed between the two may have written the first
 	// already. What it could not say any more is said again, so that every
 	// trail ends with this pair, about the same receipt.
-	errs := []error{emitTo(trail, destroyed)}
-	errs = append(errs, emitTo(trail, bundle(trail.Contents(), receipt, by)))
-	if err := errors.Join(errs...); err != nil {
+	mirror, err := emitTo(trail, destroyed)
+	bundleMirror, bundleErr := emitTo(trail, bundle(trail.Contents(), receipt, by))
+	mirror = cmp.Or(mirror, bundleMirror)
+	if err := errors.Join(err, bundleErr); err != nil {
 		// An unfinished trail is not sealed: the next clean-up finishes it.
 		return errors.Join(err, trail.Close())
 	}
-	return trail.Seal()
+	// A mirror that fails does not keep the trail open: the journal is whole.
+	return errors.Join(mirror, trail.Seal())
 }
 
-// emitTo appends an event whose mirrors are not worth failing for any more.
-func emitTo(trail *journal.Run, d event.Data) error {
-	_, err := trail.Emit(d)
-	return err
+// emitTo appends an event and tells the failure of a mirror, which lacks what
+// the journal has, from that of the journal.
+func emitTo(trail *journal.Run, d event.Data) (mirror, err error) {
+	_, err = trail.Emit(d)
+	if errors.Is(err, journal.ErrMirror) {
+		return err, nil
+	}
+	return nil, err
 }
 
 func bundle(c journal.Contents, receipt ledger.Receipt, by *recovery) event.EvidenceBundle {

@@ -41,8 +41,10 @@ func (c *run) wait(_ context.Context) Outcome {
 	if emitErr := c.emit(completed); emitErr != nil {
 		return failed("run", emitErr)
 	}
-	if err != nil {
-		return failed("run", refuse(ExitIncomplete, reasonNoEvidence, err))
+	// A run that was ended because its trail failed says so itself: what
+	// failed after that is the same failure once more.
+	if err != nil && why.code != ExitIncomplete {
+		return failed("run", incomplete(err))
 	}
 	return c.judge(exit, why)
 }

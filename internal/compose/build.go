@@ -38,18 +38,18 @@ func Build(s *Settings, req Request) (*supervisor.Supervisor, func(), error) {
 		return nil, nil, err
 	}
 	if opts.Envelope, err = event.ParseEnvelope(getenv("CELLOS_EVENT_ENVELOPE")); err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("CELLOS_EVENT_ENVELOPE: %w", err)
 	}
 	if opts.Sync, err = journal.ParseSync(getenv("CELLOS_JOURNAL_SYNC")); err != nil {
 		return nil, nil, err
 	}
 	if opts.Redact, err = event.ParseRedactor(s.Redact); err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("CELLOS_REDACT_EVENT_FIELDS: %w", err)
 	}
 	if s.JSONLPath != "" {
 		mirror, err := jsonl.Open(s.JSONLPath)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("%w; set CELLOS_JSONL_SINK_PATH to a file that can be written, or unset it", err)
 		}
 		opts.Mirrors = []sink.Sink{mirror}
 	}

@@ -211,8 +211,17 @@ func (s *script) signal(args []string) error {
 	return fmt.Errorf("%s has no cell", args[1])
 }
 
-// residue checks that nothing is left of the cells of this script: what they
-// ran can be told by the script's directory in its arguments or environment.
+// dead waits until every workload of the script has died.
+func (s *script) dead([]string) error {
+	return eventually(func() error {
+		if alive := s.alive(); len(alive) != 0 {
+			return fmt.Errorf("still alive: %v", alive)
+		}
+		return nil
+	})
+}
+
+// residue checks that nothing is left of the cells of this script.
 func (s *script) residue(args []string) error {
 	if len(args) != 1 || args[0] != "none" {
 		return fmt.Errorf("usage: residue none")
@@ -237,6 +246,7 @@ func (s *script) residue(args []string) error {
 	return nil
 }
 
+// alive are the processes that carry the mark.
 func (s *script) alive() (found []string) {
 	for _, p := range testenv.Processes() {
 		if p.State == 'Z' {
@@ -244,7 +254,7 @@ func (s *script) alive() (found []string) {
 		}
 		for _, file := range []string{"cmdline", "environ"} {
 			b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), file))
-			if err == nil && bytes.Contains(b, []byte(s.work)) {
+			if err == nil && bytes.Contains(b, []byte(s.mark)) {
 				found = append(found, fmt.Sprintf("%d (%s)", p.PID, p.Name))
 				break
 			}

@@ -47,7 +47,6 @@ func (s *script) tamper(args []string) error {
 	}
 	switch how {
 	case "flip":
-		lines[at[0]] = bytes.Replace(lines[at[0]], []byte(`"specversion":"1.0"`), []byte(`"specversion":"1.1"`), 1)
 		lines[at[0]] = bytes.Replace(lines[at[0]], []byte(`"specId":"c`), []byte(`"specId":"d`), 1)
 	case "drop":
 		lines = append(lines[:at[0]], lines[at[0]+1:]...)

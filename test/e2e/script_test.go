@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,8 +28,10 @@ import (
 //	expand FILE…                 replace $VARIABLES in files
 //	dnsserver NAME               a resolver at $NAME that answers A; what it was asked is in NAME.log
 //	[!] event FILE TYPE FIELD=VALUE…  an event of which all this is true; FIELD~REGEXP as well
-//	result FILE FIELD=VALUE…     the same for a result file
+//	result FILE FIELD=VALUE…     the same for a result file; $runId is then that of the run
+//	capture NAME                 $NAME is what the last program wrote to standard output
 //	trail complete|denied ARG…   audit verify ARG… agrees, and every run ends with destroyed and the bundle
+//	dead                         until nothing of a cell lives whose document has $MARK
 //	residue none                 no live cell, no open run, no process of this script
 //	nowhere TEXT                 no file that a run wrote has the text
 //	empty DIR…                   there is no file below
@@ -57,6 +60,8 @@ func scriptCommands(who user) map[string]func(*testscript.TestScript, bool, []st
 		"dnsserver": positive((*script).dnsServer),
 		"result":    positive((*script).result),
 		"trail":     positive((*script).trail),
+		"capture":   positive((*script).capture),
+		"dead":      positive((*script).dead),
 		"residue":   positive((*script).residue),
 		"nowhere":   positive((*script).nowhere),
 		"empty":     positive((*script).empty),
@@ -74,6 +79,7 @@ type script struct {
 	ts         *testscript.TestScript
 	who        user
 	work       string
+	mark       string // in the environment of every workload that has $MARK in its document
 	exported   map[string]string
 	background map[string]*background
 }
@@ -117,7 +123,10 @@ func runScripts(t *testing.T, who user, dir string) {
 }
 
 func setUpScript(env *testscript.Env, who user) error {
-	s := &script{who: who, work: env.WorkDir, background: map[string]*background{}}
+	s := &script{
+		who: who, work: env.WorkDir, mark: fmt.Sprintf("cellos-script-%d-%x", os.Getpid(), rand.Uint64()),
+		background: map[string]*background{},
+	}
 	env.Values[scriptKey{}] = s
 	env.Defer(s.endBackground)
 	s.exported = map[string]string{
@@ -135,6 +144,7 @@ func setUpScript(env *testscript.Env, who user) error {
 		env.Setenv(name, value)
 	}
 	env.Setenv("BIN", bin)
+	env.Setenv("MARK", s.mark)
 	if who.uid < 0 {
 		return nil
 	}
@@ -157,9 +167,16 @@ func (s *script) export(args []string) error {
 }
 
 // expand replaces the variables of the script in files.
-func (s *script) expand(files []string) error {
-	for _, name := range files {
-		path := s.ts.MkAbs(name)
+func (s *script) expand(patterns []string) error {
+	var paths []string
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(s.ts.MkAbs(pattern))
+		if err != nil || len(found) == 0 {
+			return fmt.Errorf("no file is %s: %v", pattern, err)
+		}
+		paths = append(paths, found...)
+	}
+	for _, path := range paths {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return err
@@ -167,14 +184,6 @@ func (s *script) expand(files []string) error {
 		if err := os.WriteFile(path, []byte(os.Expand(string(b), s.ts.Getenv)), 0o644); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// arguments checks their number.
-func arguments(args []string, least int, usage string) error {
-	if len(args) < least {
-		return fmt.Errorf("usage: %s", usage)
 	}
 	return nil
 }

@@ -144,6 +144,15 @@ func (s *script) result(args []string) error {
 			return fmt.Errorf("%s is %s: not %s (%v)", args[0], content, clause, err)
 		}
 	}
+	s.ts.Setenv("runId", text(object["runId"]))
+	return nil
+}
+
+func (s *script) capture(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("usage: capture NAME")
+	}
+	s.ts.Setenv(args[0], strings.TrimSpace(s.ts.ReadFile("stdout")))
 	return nil
 }
 
