@@ -22,6 +22,10 @@ const (
 // errHeld means that another process holds the lock: its owner lives.
 var errHeld = errors.New("locked by another process")
 
+// attempts bounds the steps in which a run and a clean-up may get in each
+// other's way.
+const attempts = 10
+
 // runDir is the runtime directory of one run, locked by us.
 type runDir struct {
 	path string
@@ -32,7 +36,6 @@ type runDir struct {
 // moment may take the new directory for an abandoned one and remove it, so
 // what it took is made again.
 func createRunDir(runtime, id string) (*runDir, error) {
-	const attempts = 10
 	path := filepath.Join(runtime, id)
 	var err error
 	for range attempts {
@@ -92,15 +95,31 @@ func sameFile(f *os.File, path string) bool {
 }
 
 // remove deletes the directory, the lock last, so that a clean-up that finds
-// what a killed one left can still own it. It is repeatable.
+// what a killed one left can still own it. It is repeatable. A clean-up that
+// looks at this moment makes the lock anew: then the rest is done again, by
+// both.
 func (d *runDir) remove() error {
+	var err error
+	for range attempts {
+		if err = d.removeOnce(); !errors.Is(err, unix.ENOTEMPTY) {
+			break
+		}
+		time.Sleep(pollInterval)
+	}
+	if err != nil {
+		return fmt.Errorf("remove runtime directory: %w", err)
+	}
+	return nil
+}
+
+func (d *runDir) removeOnce() error {
 	for _, name := range []string{initLockName, ledger.FileName, lockName} {
 		if err := os.Remove(filepath.Join(d.path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove runtime directory: %w", err)
+			return err
 		}
 	}
 	if err := os.Remove(d.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove runtime directory: %w", err)
+		return err
 	}
 	return nil
 }
