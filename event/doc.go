@@ -24,6 +24,9 @@
 // signed bytes are the canonical form of data without signature. The outer
 // attributes are not signed and must repeat those of the event inside.
 //
+// testdata/specimen.jsonl is a whole run in both spellings, with the keys file
+// specimen-keys.json; the secret is the seed of RFC 8032 section 7.1, test 1.
+//
 // To verify by hand: remove the member "cellossig":"…" and its comma from the
 // line, and check the signature over what is left.
 //

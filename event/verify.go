@@ -218,6 +218,11 @@ func (v *Verifier) Runs(name string, r io.Reader) error {
 		}
 		c := v.chains[rec.Chain]
 		if c == nil {
+			// No state for what nobody we trust has signed: a hostile file
+			// could name a new run in every line.
+			if f := v.authentic(rec); f != nil {
+				return f
+			}
 			c = newChain(rec.Chain, name)
 			c.runID = rec.Chain
 			v.chains[rec.Chain] = c

@@ -246,7 +246,7 @@ func (r *Run) emit(data event.Data, closing bool) (event.Ref, error) {
 	r.next = r.next.Next(digest)
 	r.contents.note(ref, data, digest, ev.Time)
 	if r.j.opts.Sync == SyncAlways {
-		if err := r.file.sync(); err != nil {
+		if err := r.sync(); err != nil {
 			return ref, err
 		}
 	}
