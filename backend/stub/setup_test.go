@@ -3,6 +3,7 @@ package stub
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -164,3 +165,6 @@ func TestStartWithoutProgram(t *testing.T) {
 		t.Errorf("start time %d, %v, want %d", start, err, c.StartTime())
 	}
 }
+
+// loopback is an address of every network namespace.
+var loopback = netip.MustParseAddrPort("127.0.0.1:53")
