@@ -171,11 +171,35 @@ type rawData struct{ rec *Record }
 func (d rawData) EventType() string            { return d.rec.Type }
 func (d rawData) MarshalJSON() ([]byte, error) { return d.rec.Data, nil }
 
-func TestTampering(t *testing.T) {
+// A tampering is a change of two runs, and how it has to be found.
+type tampering struct {
+	name  string
+	lines []string
+	class FaultClass
+	line  int
+}
+
+// forgeries are those for which records are signed anew.
+func forgeries(t *testing.T, tr *trail, a, b []string) []tampering {
+	t.Helper()
 	other, err := NewEd25519Signer("", bytes.Repeat([]byte{8}, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
+	kid := tr.enc.Signer.KID()
+	return []tampering{
+		{"re-keyed with a foreign key", append(relink(t, other, other.KID(), a), b...), FaultNoKey, 1},
+		{"re-keyed under our name", append(relink(t, other, kid, a), b...), FaultSignature, 1},
+		{"relinked by a foreign key after a drop", append(relink(t, other, kid, append([]string{a[0]}, a[2:]...)), b...), FaultSignature, 1},
+		// The host itself drops a record and signs anew: only the seal
+		// and the bundle show it.
+		{"relinked by the host after a drop", append(relink(t, tr.enc.Signer, kid, append([]string{a[0]}, a[2:]...)), b...), FaultBundle, 4},
+		{"relinked by the host without its bundle", append(relink(t, tr.enc.Signer, kid, append([]string{a[0]}, a[2:4]...)), b...), FaultCut, 0},
+		{"signed by nobody", append(relink(t, Unsigned, "", a), b...), FaultUnsigned, 1},
+	}
+}
+
+func TestTampering(t *testing.T) {
 	for _, envelope := range []Envelope{Flat, Wrapped} {
 		tr := newTrail(t, testSigner(t), envelope)
 		a, b := tr.run("run-a"), tr.run("run-b")
@@ -183,13 +207,7 @@ func TestTampering(t *testing.T) {
 		edit := func(change func(lines []string) []string) []string {
 			return change(append([]string{}, all...))
 		}
-		kid := tr.enc.Signer.KID()
-		tests := []struct {
-			name  string
-			lines []string
-			class FaultClass
-			line  int
-		}{
+		tests := []tampering{
 			{"flipped byte in the data", edit(func(l []string) []string {
 				l[2] = strings.Replace(l[2], "/bin/true", "/bin/trud", 1)
 				return l
@@ -232,21 +250,7 @@ func TestTampering(t *testing.T) {
 			{"unknown run", append(append([]string{}, all...), newTrail(t, tr.enc.Signer, envelope).run("run-c")...), FaultUnopened, 0},
 		}
 		if envelope == Flat {
-			tests = append(tests, []struct {
-				name  string
-				lines []string
-				class FaultClass
-				line  int
-			}{
-				{"re-keyed with a foreign key", append(relink(t, other, other.KID(), a), b...), FaultNoKey, 1},
-				{"re-keyed under our name", append(relink(t, other, kid, a), b...), FaultSignature, 1},
-				{"relinked by a foreign key after a drop", append(relink(t, other, kid, append([]string{a[0]}, a[2:]...)), b...), FaultSignature, 1},
-				// The host itself drops a record and signs anew: only the seal
-				// and the bundle show it.
-				{"relinked by the host after a drop", append(relink(t, tr.enc.Signer, kid, append([]string{a[0]}, a[2:]...)), b...), FaultBundle, 4},
-				{"relinked by the host without its bundle", append(relink(t, tr.enc.Signer, kid, append([]string{a[0]}, a[2:4]...)), b...), FaultCut, 0},
-				{"signed by nobody", append(relink(t, Unsigned, "", a), b...), FaultUnsigned, 1},
-			}...)
+			tests = append(tests, forgeries(t, tr, a, b)...)
 		}
 		for _, test := range tests {
 			r := tr.verify(new(Verifier), tr.host, test.lines...)

@@ -40,96 +40,99 @@ func finishOrphans(t *testing.T, j *Journal) {
 	}
 }
 
+// crashes are the states that a kill can leave, by how far the run had come.
+var crashes = []struct {
+	name    string
+	prepare func(t *testing.T, j *Journal)
+	runs    int
+}{
+	{"only the mark", func(t *testing.T, j *Journal) {
+		m, err := j.createMarker("run")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Close()
+	}, 0},
+	{"mark and empty file", func(t *testing.T, j *Journal) {
+		m, err := j.createMarker("run")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := j.createRun(spec("run"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.marker = m
+		crash(r)
+	}, 0},
+	{"opened", func(t *testing.T, j *Journal) { crash(openRun(t, j, "run")) }, 1},
+	{"opened, file lost", func(t *testing.T, j *Journal) {
+		r := openRun(t, j, "run")
+		crash(r)
+		if err := os.Remove(r.Path()); err != nil {
+			t.Fatal(err)
+		}
+	}, 1},
+	{"running", func(t *testing.T, j *Journal) {
+		r := openRun(t, j, "run")
+		emit(t, r, admitted)
+		emit(t, r, event.IdentityMaterialized{KeyNames: []string{"A"}, LeaseID: "l"})
+		crash(r)
+	}, 1},
+	{"torn", func(t *testing.T, j *Journal) {
+		r := openRun(t, j, "run")
+		emit(t, r, admitted)
+		r.file.File.WriteString(`{"cellosalg":"ed2`)
+		crash(r)
+	}, 1},
+	{"torn first record", func(t *testing.T, j *Journal) {
+		r := openRun(t, j, "run")
+		r.file.File.WriteString(`{`)
+		crash(r)
+	}, 1},
+	{"zeros after power loss", func(t *testing.T, j *Journal) {
+		r := openRun(t, j, "run")
+		emit(t, r, admitted)
+		r.file.File.Write(make([]byte, 5000))
+		r.file.File.WriteString("\ngarbage\n\n")
+		crash(r)
+	}, 1},
+	{"destroyed", func(t *testing.T, j *Journal) {
+		r := openRun(t, j, "run")
+		emit(t, r, admitted)
+		emit(t, r, destroyed)
+		crash(r)
+	}, 1},
+	{"bundle", func(t *testing.T, j *Journal) {
+		r := openRun(t, j, "run")
+		emit(t, r, admitted)
+		emit(t, r, destroyed)
+		emit(t, r, bundle(r))
+		crash(r)
+	}, 1},
+	{"surplus freed", func(t *testing.T, j *Journal) {
+		r := openRun(t, j, "run")
+		emit(t, r, admitted)
+		emit(t, r, bundle(r))
+		if err := r.space.free(); err != nil {
+			t.Fatal(err)
+		}
+		crash(r)
+	}, 1},
+	{"sealed", func(t *testing.T, j *Journal) {
+		r := openRun(t, j, "run")
+		emit(t, r, admitted)
+		emit(t, r, bundle(r))
+		seal := event.RunSealed{ChainSeq: r.contents.LastSeq, Digest: r.contents.Head}
+		if err := j.appendHost(r.spec.Scope, seal, 0); err != nil {
+			t.Fatal(err)
+		}
+		crash(r)
+	}, 1},
+}
+
 func TestResumeAfterEveryStep(t *testing.T) {
-	for _, test := range []struct {
-		name    string
-		prepare func(t *testing.T, j *Journal)
-		runs    int
-	}{
-		{"only the mark", func(t *testing.T, j *Journal) {
-			m, err := j.createMarker("run")
-			if err != nil {
-				t.Fatal(err)
-			}
-			m.Close()
-		}, 0},
-		{"mark and empty file", func(t *testing.T, j *Journal) {
-			m, err := j.createMarker("run")
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, err := j.createRun(spec("run"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.marker = m
-			crash(r)
-		}, 0},
-		{"opened", func(t *testing.T, j *Journal) { crash(openRun(t, j, "run")) }, 1},
-		{"opened, file lost", func(t *testing.T, j *Journal) {
-			r := openRun(t, j, "run")
-			crash(r)
-			if err := os.Remove(r.Path()); err != nil {
-				t.Fatal(err)
-			}
-		}, 1},
-		{"running", func(t *testing.T, j *Journal) {
-			r := openRun(t, j, "run")
-			emit(t, r, admitted)
-			emit(t, r, event.IdentityMaterialized{KeyNames: []string{"A"}, LeaseID: "l"})
-			crash(r)
-		}, 1},
-		{"torn", func(t *testing.T, j *Journal) {
-			r := openRun(t, j, "run")
-			emit(t, r, admitted)
-			r.file.File.WriteString(`{"cellosalg":"ed2`)
-			crash(r)
-		}, 1},
-		{"torn first record", func(t *testing.T, j *Journal) {
-			r := openRun(t, j, "run")
-			r.file.File.WriteString(`{`)
-			crash(r)
-		}, 1},
-		{"zeros after power loss", func(t *testing.T, j *Journal) {
-			r := openRun(t, j, "run")
-			emit(t, r, admitted)
-			r.file.File.Write(make([]byte, 5000))
-			r.file.File.WriteString("\ngarbage\n\n")
-			crash(r)
-		}, 1},
-		{"destroyed", func(t *testing.T, j *Journal) {
-			r := openRun(t, j, "run")
-			emit(t, r, admitted)
-			emit(t, r, destroyed)
-			crash(r)
-		}, 1},
-		{"bundle", func(t *testing.T, j *Journal) {
-			r := openRun(t, j, "run")
-			emit(t, r, admitted)
-			emit(t, r, destroyed)
-			emit(t, r, bundle(r))
-			crash(r)
-		}, 1},
-		{"surplus freed", func(t *testing.T, j *Journal) {
-			r := openRun(t, j, "run")
-			emit(t, r, admitted)
-			emit(t, r, bundle(r))
-			if err := r.space.free(); err != nil {
-				t.Fatal(err)
-			}
-			crash(r)
-		}, 1},
-		{"sealed", func(t *testing.T, j *Journal) {
-			r := openRun(t, j, "run")
-			emit(t, r, admitted)
-			emit(t, r, bundle(r))
-			seal := event.RunSealed{ChainSeq: r.contents.LastSeq, Digest: r.contents.Head}
-			if err := j.appendHost(r.spec.Scope, seal, 0); err != nil {
-				t.Fatal(err)
-			}
-			crash(r)
-		}, 1},
-	} {
+	for _, test := range crashes {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			test.prepare(t, open(t, dir))
