@@ -7,6 +7,7 @@
 //	supervisor ── clone(namespaces, pidfd) ─▶ PID 1 ── fork, exec ─▶ workload
 //	    │                                      │
 //	    └── control socket, descriptor 3 ──────┘  descriptor 4: a lock
+//	                                              5 and more: held likewise
 //	                                              0, 1, 2: for the workload
 //
 // PID 1 decides nothing. It makes the system calls that it is sent as data,
@@ -27,6 +28,7 @@
 // bytes; a list is the number of its items in 32 bits and the items.
 //
 //	supervisor                       PID 1
+//	  files   descriptors      ─▶     kept for the steps
 //	  setup   steps            ─▶     runs them in order
 //	                           ◀─     ready, or failed: step, errno
 //	  sockets kinds            ─▶     socket(2) for each, in the cell

@@ -23,6 +23,8 @@ const (
 	PacketMax  = 32 << 10
 	MessageMax = 4 << 20 // above what execve(2) takes
 	SocketsMax = 16
+	FilesMax   = 64  // in a packet
+	FilesTotal = 512 // in a cell
 
 	headerSize = 4
 )
@@ -32,7 +34,8 @@ type Kind uint8
 
 // Requests have a report of the same name or are answered as noted.
 const (
-	KindSetup   Kind = iota + 1 // Setup → KindReady or KindFailed
+	KindFiles   Kind = iota + 1 // their number, descriptors attached, not answered
+	KindSetup                   // Setup → KindReady or KindFailed
 	KindReady                   // no payload
 	KindFailed                  // Failure
 	KindSockets                 // []SocketKind → Sockets
@@ -43,7 +46,7 @@ const (
 	KindExit                    // no payload, not answered
 )
 
-func (k Kind) known() bool { return k >= KindSetup && k <= KindExit }
+func (k Kind) known() bool { return k >= KindFiles && k <= KindExit }
 
 // ErrFrame is the error of every malformed packet and message.
 const ErrFrame frameError = "cellinit: malformed frame"
@@ -112,6 +115,14 @@ func (a *Assembler) Add(packet []byte) (kind Kind, payload []byte, done bool, er
 type encoder []byte
 
 func (e *encoder) u8(v uint8) { *e = append(*e, v) }
+
+func (e *encoder) flag(on bool) {
+	var v uint8
+	if on {
+		v = 1
+	}
+	e.u8(v)
+}
 
 func (e *encoder) u32(v uint32) {
 	*e = append(*e, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))

@@ -82,6 +82,7 @@ func TestMessages(t *testing.T) {
 		{Op: OpIDMap, Source: "0 0 1\n", Data: "5 5 1\n"},
 		{Op: OpMount, Target: "/proc", Source: "proc", Type: "proc", Data: "hidepid=2", Flags: 1<<63 | 14},
 		{Op: OpHostname, Target: "cell"},
+		{Op: OpBind, Target: "usr", Source: "/usr", Flags: 3, Mode: 0o755, File: 7, Device: 1 << 40, Inode: 9},
 	}
 	if got, err := DecodeSetup(EncodeSetup(steps)); err != nil || !reflect.DeepEqual(got, steps) {
 		t.Errorf("steps: %v, %v", got, err)
@@ -89,6 +90,8 @@ func TestMessages(t *testing.T) {
 	program := Program{
 		Argv: []string{"a", "", "b\x00c"}, Env: []string{"K=V"}, Dir: "/", Search: []string{"/bin"},
 		Limits: []Limit{{7, 1 << 40}}, Deadline: 1 << 60, DropCapabilities: true,
+		User: &User{1000, 100}, Seccomp: "\x06\x00",
+		Landlock: Landlock{Files: 3, Scoped: 1, Rules: []LandlockRule{{"/tmp", 2}}},
 	}
 	if got, err := DecodeProgram(EncodeProgram(program)); err != nil || !reflect.DeepEqual(got, program) {
 		t.Errorf("program: %+v, %v", got, err)
@@ -138,13 +141,13 @@ func TestDecodersRefuse(t *testing.T) {
 		payload []byte
 	}{
 		"steps without bytes":    {KindSetup, huge},
-		"an unknown step":        {KindSetup, EncodeSetup([]Step{{Op: OpHostname + 1}})},
+		"an unknown step":        {KindSetup, EncodeSetup([]Step{{Op: opLast + 1}})},
 		"arguments without any":  {KindStart, huge},
 		"no arguments":           {KindStart, EncodeProgram(Program{})},
 		"a negative deadline":    {KindStart, EncodeProgram(Program{Argv: []string{"a"}, Deadline: -1})},
 		"too many sockets":       {KindSockets, EncodeSockets(make([]SocketKind, SocketsMax+1))},
 		"no sockets":             {KindSockets, EncodeSockets(nil)},
-		"an unknown socket":      {KindSockets, EncodeSockets([]SocketKind{TCP6 + 1})},
+		"an unknown socket":      {KindSockets, EncodeSockets([]SocketKind{NetlinkNetfilter + 1})},
 		"bytes after the number": {KindSignal, append(EncodeNumber(1), 0)},
 		"half a number":          {KindSignal, []byte{1, 0}},
 	} {

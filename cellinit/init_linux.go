@@ -22,7 +22,8 @@ func named() bool {
 // it, which the runtime keeps on the process's first thread until main.
 type pid1 struct {
 	ready    bool
-	workload int // its pidfd, once started
+	files    []int // handed over for set-up
+	workload int   // its pidfd, once started
 }
 
 func takeOver() {
@@ -37,16 +38,22 @@ func takeOver() {
 		// (core(5)).
 		syscall.Exit(ExitFailed)
 	}
+	// Modes are as the steps say. The program gets one of its own.
+	syscall.Umask(0)
 	p := pid1{workload: -1}
 	var message Assembler
 	packet := make([]byte, PacketMax+1)
+	rights := make([]byte, syscall.CmsgSpace(4*FilesMax))
 	for {
-		n, err := syscall.Read(ControlFD, packet)
+		n, oobn, flags, _, err := syscall.Recvmsg(ControlFD, packet, rights, syscall.MSG_CMSG_CLOEXEC)
 		if err == syscall.EINTR {
 			continue
 		}
 		if n <= 0 || err != nil {
 			syscall.Exit(ExitDone)
+		}
+		if flags&(syscall.MSG_TRUNC|syscall.MSG_CTRUNC) != 0 || !p.keep(rights[:oobn]) {
+			syscall.Exit(ExitFailed)
 		}
 		kind, payload, done, err := message.Add(packet[:n])
 		if err == nil && done {
@@ -58,14 +65,41 @@ func takeOver() {
 	}
 }
 
+// keep takes the descriptors that came with a packet.
+func (p *pid1) keep(rights []byte) bool {
+	if len(rights) == 0 {
+		return true
+	}
+	messages, err := syscall.ParseSocketControlMessage(rights)
+	if err != nil || p.ready {
+		return false
+	}
+	for i := range messages {
+		fds, err := syscall.ParseUnixRights(&messages[i])
+		if err != nil || len(p.files)+len(fds) > FilesTotal {
+			return false
+		}
+		p.files = append(p.files, fds...)
+	}
+	return true
+}
+
 func (p *pid1) serve(kind Kind, payload []byte) error {
 	switch kind {
+	case KindFiles:
+		_, err := DecodeNumber(payload)
+		return err
 	case KindSetup:
 		steps, err := DecodeSetup(payload)
 		if err != nil || p.ready {
 			return ErrFrame
 		}
-		if at, errno := setup(steps); errno != 0 {
+		at, errno := setup(steps, p.files)
+		for _, fd := range p.files {
+			syscall.Close(fd)
+		}
+		p.files = nil
+		if errno != 0 {
 			report(KindFailed, EncodeFailure(Failure{uint32(at), uint32(errno)}))
 			return nil
 		}
@@ -163,6 +197,23 @@ func report(kind Kind, payload []byte) {
 	}
 }
 
+// socket is what socket(2) is to be given.
+func (k SocketKind) socket() (family, typ, protocol int) {
+	switch k {
+	case UDP4:
+		return syscall.AF_INET, syscall.SOCK_DGRAM, 0
+	case UDP6:
+		return syscall.AF_INET6, syscall.SOCK_DGRAM, 0
+	case TCP4:
+		return syscall.AF_INET, syscall.SOCK_STREAM, 0
+	case TCP6:
+		return syscall.AF_INET6, syscall.SOCK_STREAM, 0
+	case NetlinkNetfilter:
+		return syscall.AF_NETLINK, syscall.SOCK_RAW, syscall.NETLINK_NETFILTER
+	}
+	return syscall.AF_NETLINK, syscall.SOCK_RAW, syscall.NETLINK_ROUTE
+}
+
 // sendSockets makes plain sockets in this network namespace and hands them
 // over. PID 1 keeps none.
 func sendSockets(kinds []SocketKind) {
@@ -173,14 +224,8 @@ func sendSockets(kinds []SocketKind) {
 		}
 	}()
 	for _, kind := range kinds {
-		family, typ := syscall.AF_INET, syscall.SOCK_STREAM
-		if kind == UDP6 || kind == TCP6 {
-			family = syscall.AF_INET6
-		}
-		if kind == UDP4 || kind == UDP6 {
-			typ = syscall.SOCK_DGRAM
-		}
-		fd, err := syscall.Socket(family, typ|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+		family, typ, protocol := kind.socket()
+		fd, err := syscall.Socket(family, typ|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, protocol)
 		if err != nil {
 			report(KindSockets, EncodeNumber(uint32(errnoOf(err))))
 			return

@@ -1,6 +1,8 @@
 package cellinit
 
-// Op is what a step does.
+// Op is what a step does. Unless it says otherwise, a Target that is relative
+// lies in the new root once [OpRoot] has made one, and what it needs to exist,
+// its parent directories or the place to mount on, is made.
 type Op uint8
 
 // The operations of set-up.
@@ -9,7 +11,7 @@ const (
 	// denied, then gid_map is Data and uid_map is Source
 	// (user_namespaces(7)).
 	OpIDMap Op = iota + 1
-	// OpMount is mount(2).
+	// OpMount is mount(2). The Target must exist.
 	OpMount
 	// OpWrite writes Data to the existing file Target in one write.
 	OpWrite
@@ -17,6 +19,50 @@ const (
 	OpLinkUp
 	// OpHostname is sethostname(2) with Target.
 	OpHostname
+
+	// OpFSID makes files be made and opened as user Flags and group Mode of
+	// the cell (setfsuid(2)).
+	OpFSID
+	// OpRoot mounts a tmpfs with options Data and Flags over the root and
+	// makes it the working directory, so that what is absolute is still of
+	// the old root and what is relative of the new one.
+	OpRoot
+	// OpDir makes the directory Target, if it is not there, with Mode and the
+	// owner of OpFSID.
+	OpDir
+	// OpOwn gives Target to user Flags and group Mode (chown(2)).
+	OpOwn
+	// OpFile makes the file Target with Data and Mode.
+	OpFile
+	// OpSymlink makes the symbolic link Target to Source.
+	OpSymlink
+	// OpFilesystem mounts a new file system of Type with Flags and Data.
+	OpFilesystem
+	// OpBind mounts what is at Source, with everything that is mounted
+	// below, and sets the attributes Flags (mount_setattr(2)). If Inode is
+	// not zero it must be that inode of device Device.
+	OpBind
+	// OpAttach mounts File, a descriptor of a detached mount (move_mount(2)).
+	OpAttach
+	// OpAttributes sets the attributes Flags of the mount Target.
+	OpAttributes
+	// OpMask hides Target: a file under /dev/null, a directory under an
+	// empty file system. What does not exist is hidden already.
+	OpMask
+	// OpDetach unmounts Target and removes the directory (umount2(2)).
+	OpDetach
+	// OpPivot makes the working directory the root and detaches the old one
+	// (pivot_root(2)).
+	OpPivot
+	// OpPut writes Data to File.
+	OpPut
+	// OpUnshare is unshare(2) with Flags.
+	OpUnshare
+	// OpCapabilities gives up every capability that is not in Flags, now and
+	// for what is executed (capabilities(7)).
+	OpCapabilities
+
+	opLast = OpCapabilities
 )
 
 // A Step is one thing that PID 1 does before it is ready.
@@ -27,11 +73,15 @@ type Step struct {
 	Type   string
 	Data   string
 	Flags  uint64
+	Mode   uint32
+	File   uint32 // index of a descriptor that was handed over
+	Device uint64
+	Inode  uint64
 }
 
 // EncodeSetup returns the payload of [KindSetup].
 func EncodeSetup(steps []Step) []byte {
-	var e encoder
+	e := make(encoder, 0, 96*len(steps))
 	e.u32(uint32(len(steps)))
 	for _, s := range steps {
 		e.u8(uint8(s.Op))
@@ -40,17 +90,24 @@ func EncodeSetup(steps []Step) []byte {
 		e.str(s.Type)
 		e.str(s.Data)
 		e.u64(s.Flags)
+		e.u32(s.Mode)
+		e.u32(s.File)
+		e.u64(s.Device)
+		e.u64(s.Inode)
 	}
 	return e
 }
 
 // DecodeSetup reads the payload of [KindSetup].
 func DecodeSetup(payload []byte) ([]Step, error) {
+	const least = 1 + 4*4 + 8 + 4 + 4 + 8 + 8
 	d := decoder{rest: payload}
-	steps := make([]Step, d.count(25))
+	steps := make([]Step, d.count(least))
 	for i := range steps {
-		steps[i] = Step{Op(d.u8()), d.str(), d.str(), d.str(), d.str(), d.u64()}
-		if op := steps[i].Op; op < OpIDMap || op > OpHostname {
+		steps[i] = Step{
+			Op(d.u8()), d.str(), d.str(), d.str(), d.str(), d.u64(), d.u32(), d.u32(), d.u64(), d.u64(),
+		}
+		if op := steps[i].Op; op < OpIDMap || op > opLast {
 			return nil, ErrFrame
 		}
 	}
@@ -71,6 +128,32 @@ type Program struct {
 	// DropCapabilities takes every capability from the program, whatever
 	// its user id. Without it uid 0 keeps what PID 1 has.
 	DropCapabilities bool
+	// User is who the program is, if not who PID 1 is. PID 1 must then have
+	// CAP_SETUID and CAP_SETGID, and keeps CAP_KILL alone.
+	User *User
+	// Seccomp is a filter for the program, an array of struct sock_filter
+	// (seccomp(2)). Empty is none.
+	Seccomp string
+	// Landlock is a ruleset for the program (landlock(7)). Without rules
+	// there is none.
+	Landlock Landlock
+}
+
+// A User is a user and a group of the cell. The program has no other groups.
+type User struct{ UID, GID uint32 }
+
+// Landlock is a ruleset.
+type Landlock struct {
+	Files  uint64 // handled_access_fs
+	Scoped uint64 // LANDLOCK_SCOPE_*
+	Rules  []LandlockRule
+}
+
+// A LandlockRule allows access below a path. One that is not there allows
+// nothing.
+type LandlockRule struct {
+	Path   string
+	Access uint64
 }
 
 // A Limit is the soft and hard limit of one resource (setrlimit(2)).
@@ -92,11 +175,20 @@ func EncodeProgram(p Program) []byte {
 		e.u64(l.Max)
 	}
 	e.u64(uint64(p.Deadline))
-	var drop uint8
-	if p.DropCapabilities {
-		drop = 1
+	e.flag(p.DropCapabilities)
+	e.flag(p.User != nil)
+	if p.User != nil {
+		e.u32(p.User.UID)
+		e.u32(p.User.GID)
 	}
-	e.u8(drop)
+	e.str(p.Seccomp)
+	e.u64(p.Landlock.Files)
+	e.u64(p.Landlock.Scoped)
+	e.u32(uint32(len(p.Landlock.Rules)))
+	for _, r := range p.Landlock.Rules {
+		e.str(r.Path)
+		e.u64(r.Access)
+	}
 	return e
 }
 
@@ -112,6 +204,17 @@ func DecodeProgram(payload []byte) (Program, error) {
 	}
 	p.Deadline = int64(d.u64())
 	p.DropCapabilities = d.flag()
+	if d.flag() {
+		p.User = &User{d.u32(), d.u32()}
+	}
+	p.Seccomp = d.str()
+	p.Landlock.Files, p.Landlock.Scoped = d.u64(), d.u64()
+	if n := d.count(12); n > 0 {
+		p.Landlock.Rules = make([]LandlockRule, n)
+		for i := range p.Landlock.Rules {
+			p.Landlock.Rules[i] = LandlockRule{d.str(), d.u64()}
+		}
+	}
 	if len(p.Argv) == 0 || p.Deadline < 0 {
 		d.bad = true
 	}
@@ -127,6 +230,8 @@ const (
 	TCP4
 	UDP6
 	TCP6
+	NetlinkRoute     // rtnetlink(7)
+	NetlinkNetfilter // nf_tables and its log
 )
 
 // EncodeSockets returns the payload of a request for sockets.
@@ -149,7 +254,7 @@ func DecodeSockets(payload []byte) ([]SocketKind, error) {
 	kinds := make([]SocketKind, n)
 	for i := range kinds {
 		kinds[i] = SocketKind(d.u8())
-		if kinds[i] < UDP4 || kinds[i] > TCP6 {
+		if kinds[i] < UDP4 || kinds[i] > NetlinkNetfilter {
 			return nil, ErrFrame
 		}
 	}
@@ -166,7 +271,7 @@ const (
 	StageDeadline                    // timerfd_create(2), timerfd_settime(2)
 	StageWorkdir                     // chdir(2)
 	StageLookup                      // the program is not there
-	StagePrivileges                  // prctl(2), capset(2)
+	StagePrivileges                  // prctl(2), capset(2), seccomp(2)
 	StageExec                        // fork(2), execve(2)
 )
 

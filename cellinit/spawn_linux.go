@@ -32,27 +32,28 @@ func spawn(p Program) (pid, pidfd int, at Stage, errno syscall.Errno) {
 	if errno != 0 {
 		return 0, -1, StageLookup, errno
 	}
-	if errno := prctl(prSetNoNewPrivs, 1, 0); errno != 0 {
+	if errno := p.restrict(); errno != 0 {
 		return 0, -1, StagePrivileges, errno
 	}
-	if p.DropCapabilities {
-		if errno := dropCapabilities(); errno != 0 {
-			return 0, -1, StagePrivileges, errno
-		}
-	}
 	unblockSignals()
-	pid, err = syscall.ForkExec(path, p.Argv, &syscall.ProcAttr{
-		Env:   p.Env,
-		Files: []uintptr{0, 1, 2},
-		// A session of its own: what it sends to its process group is
-		// not for PID 1, and no terminal of the caller's is within reach.
-		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
-	})
+	syscall.Umask(0o022)
+	// A session of its own: what it sends to its process group is not for
+	// PID 1, and no terminal of the caller's is within reach.
+	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
+	if p.User != nil {
+		sys.Credential = &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID}
+	}
+	pid, err = syscall.ForkExec(path, p.Argv, &syscall.ProcAttr{Env: p.Env, Files: []uintptr{0, 1, 2}, Sys: sys})
 	// The child shared this memory until its exec, and what that does to
 	// its credentials may have set the flag.
 	prctl(prSetDumpable, 0, 0)
 	if err != nil {
 		return 0, -1, StageExec, errnoOf(err)
+	}
+	if p.User != nil {
+		if errno := keepCapabilities(capKill); errno != 0 {
+			syscall.Exit(ExitFailed)
+		}
 	}
 	// The pipes end when the workload's last copy of them does.
 	for fd := range 3 {
@@ -61,6 +62,40 @@ func spawn(p Program) (pid, pidfd int, at Stage, errno syscall.Errno) {
 		}
 	}
 	return pid, pidfd, 0, 0
+}
+
+// Bits of capability sets (capabilities(7)).
+const (
+	capKill   = 1 << 5 // to signal a program that is another user
+	capSetGID = 1 << 6
+	capSetUID = 1 << 7
+)
+
+// restrict makes this thread wear what the program is to inherit. The filter
+// comes last, because it would refuse what the others need.
+func (p *Program) restrict() syscall.Errno {
+	if errno := prctl(prSetNoNewPrivs, 1, 0); errno != 0 {
+		return errno
+	}
+	if p.DropCapabilities {
+		var keep uint64
+		if p.User != nil {
+			// An exec as a user who is not root takes these, too.
+			keep = capKill | capSetGID | capSetUID
+		}
+		if errno := dropCapabilities(keep); errno != 0 {
+			return errno
+		}
+	}
+	if len(p.Landlock.Rules) > 0 {
+		if errno := restrictFiles(&p.Landlock); errno != 0 {
+			return errno
+		}
+	}
+	if p.Seccomp != "" {
+		return filterSystemCalls(p.Seccomp)
+	}
+	return 0
 }
 
 // lookup finds a program as a shell does: a name with a slash is a path,

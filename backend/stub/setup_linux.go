@@ -1,12 +1,11 @@
 package stub
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"syscall"
 
+	"cellos.io/cellos/backend/nsproc"
 	"cellos.io/cellos/cellinit"
 	"cellos.io/cellos/plan"
 )
@@ -21,14 +20,8 @@ const workspaceSize = "size=1073741824"
 type blueprint struct {
 	cloneFlags uintptr
 	ambient    []uintptr // capabilities of PID 1 in its user namespace
-	steps      []step
+	steps      []nsproc.Step
 	program    cellinit.Program // without its variables and its deadline
-}
-
-// A step of set-up and its name for a message.
-type step struct {
-	name string
-	cellinit.Step
 }
 
 // compile makes a blueprint for a caller with these ids.
@@ -77,11 +70,11 @@ var setupCapabilities = []uintptr{
 	21, // CAP_SYS_ADMIN: the id maps, mounts and the host name
 }
 
-func steps(p *plan.Plan, user bool, uid, gid int) []step {
-	var list []step
+func steps(p *plan.Plan, user bool, uid, gid int) []nsproc.Step {
+	var list []nsproc.Step
 	add := func(on bool, name string, s cellinit.Step) {
 		if on {
-			list = append(list, step{name, s})
+			list = append(list, nsproc.Step{Name: name, Step: s})
 		}
 	}
 	self := func(id int) string { n := strconv.Itoa(id); return n + " " + n + " 1\n" }
@@ -123,20 +116,4 @@ func program(p *plan.Process, user bool) cellinit.Program {
 		prog.Limits = []cellinit.Limit{{Resource: syscall.RLIMIT_NOFILE, Max: p.OpenFiles}}
 	}
 	return prog
-}
-
-// cloneError explains why the kernel refused a PID 1.
-func cloneError(exe string, b blueprint, err error) error {
-	switch {
-	case errors.Is(err, syscall.EPERM) && b.cloneFlags&syscall.CLONE_NEWUSER != 0,
-		errors.Is(err, syscall.ENOSPC):
-		return fmt.Errorf("clone PID 1: %w: user namespaces are not available to uid %d; "+
-			"see user.max_user_namespaces and, on Debian and Ubuntu, kernel.unprivileged_userns_clone "+
-			"and kernel.apparmor_restrict_unprivileged_userns", err, os.Getuid())
-	case errors.Is(err, syscall.EPERM):
-		return fmt.Errorf("clone PID 1: %w: namespaces need CAP_SYS_ADMIN", err)
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.ENOENT):
-		return fmt.Errorf("execute %s as PID 1: %w: uid %d must be able to execute it", exe, err, os.Getuid())
-	}
-	return fmt.Errorf("clone PID 1: %w", err)
 }

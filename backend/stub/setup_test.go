@@ -3,7 +3,6 @@ package stub
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"cellos.io/cellos/backend"
+	"cellos.io/cellos/backend/nsproc"
 	"cellos.io/cellos/internal/testenv"
 	"cellos.io/cellos/plan"
 )
@@ -20,7 +20,7 @@ import (
 func names(b blueprint) string {
 	var list []string
 	for _, s := range b.steps {
-		list = append(list, s.name)
+		list = append(list, s.Name)
 	}
 	return strings.Join(list, "; ")
 }
@@ -111,7 +111,7 @@ func TestIsolationNamesEveryControl(t *testing.T) {
 }
 
 // bootIn boots with a lock and no output.
-func bootIn(t *testing.T, ctx context.Context, exe string, p *plan.Plan) (*Cell, error) {
+func bootIn(t *testing.T, ctx context.Context, exe string, p *plan.Plan) (*nsproc.Cell, error) {
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -161,10 +161,4 @@ func TestStartWithoutProgram(t *testing.T) {
 	if _, err := c.Start(t.Context(), nil, 0); err == nil {
 		t.Error("a plan without a program was started")
 	}
-	if start, err := startTime(c.PID()); err != nil || start == 0 || start != c.StartTime() {
-		t.Errorf("start time %d, %v, want %d", start, err, c.StartTime())
-	}
 }
-
-// loopback is an address of every network namespace.
-var loopback = netip.MustParseAddrPort("127.0.0.1:53")

@@ -12,8 +12,11 @@
 package stub
 
 import (
+	"context"
 	"os"
+	"syscall"
 
+	"cellos.io/cellos/backend/nsproc"
 	"cellos.io/cellos/plan"
 )
 
@@ -40,6 +43,24 @@ func New(o Options) *Backend {
 
 // Name is how a configuration calls this backend.
 func (*Backend) Name() string { return "stub" }
+
+// Boot clones PID 1 with the plan's namespaces and has it set the cell up.
+// Nothing of the workload runs before Start. Stdio and lock are duplicated
+// into the cell and stay the caller's to close; the lock is then held by PID 1
+// alone, until its death, if the caller closes it. The calling thread is bound
+// to the cell's life: see nsproc.Boot.
+func (b *Backend) Boot(ctx context.Context, p *plan.Plan, stdio [3]*os.File, lock *os.File) (*nsproc.Cell, error) {
+	bp, err := compile(p, os.Geteuid(), os.Getegid())
+	if err != nil {
+		return nil, err
+	}
+	return nsproc.Boot(ctx, nsproc.Init{
+		Exe: b.exe, Stdio: stdio, Held: []*os.File{lock},
+		Sys: syscall.SysProcAttr{Cloneflags: bp.cloneFlags, AmbientCaps: bp.ambient},
+	}, func() (nsproc.Setup, error) {
+		return nsproc.Setup{Steps: bp.steps, Program: bp.program}, nil
+	})
+}
 
 // Isolation says what a cell with these namespaces enforces. It is a pure
 // function of them and of the caller's user id.

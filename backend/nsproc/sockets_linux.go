@@ -1,4 +1,4 @@
-package stub
+package nsproc
 
 import (
 	"context"
@@ -159,6 +159,13 @@ func (c *Cell) socket(ctx context.Context, network string, addr netip.AddrPort) 
 	case network != "udp":
 		return nil, net.UnknownNetworkError(network)
 	}
+	return c.Socket(ctx, kind)
+}
+
+// Socket has PID 1 make a plain socket in the cell's network namespace. It is
+// neither bound nor connected, and does not block. Those of netlink can be had
+// only before Start.
+func (c *Cell) Socket(ctx context.Context, kind cellinit.SocketKind) (*os.File, error) {
 	a, err := c.control.ask(ctx, cellinit.KindSockets, cellinit.EncodeSockets([]cellinit.SocketKind{kind}))
 	if err != nil {
 		return nil, err

@@ -1,13 +1,21 @@
-package stub
+package nsproc
 
 import (
 	"errors"
+	"net/netip"
+	"os"
 	"syscall"
 	"testing"
 
 	"cellos.io/cellos/backend"
 	"cellos.io/cellos/cellinit"
+	"cellos.io/cellos/internal/testenv"
 )
+
+// loopback is an address of every network namespace.
+var loopback = netip.MustParseAddrPort("127.0.0.1:53")
+
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
 // packet is a message of one packet.
 func packet(kind cellinit.Kind, payload []byte) []byte {

@@ -1,4 +1,4 @@
-package stub
+package nsproc
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -82,6 +84,25 @@ func (c *control) send(kind cellinit.Kind, payload []byte) error {
 				return fmt.Errorf("PID 1 of the cell does not read its control socket: %w", err)
 			}
 			return backend.ErrGone
+		}
+	}
+	return nil
+}
+
+// attach hands descriptors over, for the steps of set-up.
+func (c *control) attach(files []*os.File) error {
+	for batch := range slices.Chunk(files, cellinit.FilesMax) {
+		fds := make([]int, len(batch))
+		for i, f := range batch {
+			fds[i] = int(f.Fd())
+		}
+		packet := cellinit.Packets(cellinit.KindFiles, cellinit.EncodeNumber(uint32(len(fds))))[0]
+		c.sending.Lock()
+		_, _, err := c.conn.WriteMsgUnix(packet, syscall.UnixRights(fds...), nil)
+		c.sending.Unlock()
+		runtime.KeepAlive(batch)
+		if err != nil {
+			return fmt.Errorf("hand over descriptors: %w", err)
 		}
 	}
 	return nil

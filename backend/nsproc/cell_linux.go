@@ -1,4 +1,4 @@
-package stub
+package nsproc
 
 import (
 	"context"
@@ -15,7 +15,6 @@ import (
 
 	"cellos.io/cellos/backend"
 	"cellos.io/cellos/cellinit"
-	"cellos.io/cellos/plan"
 )
 
 // A Cell is one PID 1 and everything below it.
@@ -35,68 +34,94 @@ type Cell struct {
 	closed  bool
 }
 
-// Boot clones PID 1 with the plan's namespaces and has it set the cell up.
-// Nothing of the workload runs before Start. Stdio and lock are duplicated
-// into the cell and stay the caller's to close; the lock is then held by PID 1
-// alone, until its death, if the caller closes it.
-//
-// Boot must be called on a thread that the caller has locked
-// (runtime.LockOSThread) and that lives as long as the cell may: the death of
-// the thread that clones PID 1, not that of its process, is what kills PID 1
+// Init is a PID 1 to be.
+type Init struct {
+	// Exe is the program that is executed as PID 1. It must link package
+	// cellinit, and whoever PID 1 is must be able to execute it.
+	Exe string
+	// Sys has the namespaces, ids and capabilities of PID 1. How it dies is
+	// added.
+	Sys syscall.SysProcAttr
+	// Stdio are for the workload.
+	Stdio [3]*os.File
+	// Held are open in PID 1 for its life, and used for nothing: first the
+	// lock whose release proves its death, then whatever is to be released
+	// with it.
+	Held []*os.File
+}
+
+// Setup is what PID 1 does before it is ready.
+type Setup struct {
+	Steps []Step
+	// Files are what steps refer to by index. They are duplicated.
+	Files []*os.File
+	// Program is for Start, without its variables and its deadline.
+	Program cellinit.Program
+}
+
+// A Step of set-up and its name for a message.
+type Step struct {
+	Name string
+	cellinit.Step
+}
+
+// Boot clones PID 1 on the calling thread, which must be locked
+// (runtime.LockOSThread) and live as long as the cell may: the death of the
+// thread that clones PID 1, not that of its process, is what kills PID 1
 // (PR_SET_PDEATHSIG, prctl(2)).
-func (b *Backend) Boot(ctx context.Context, p *plan.Plan, stdio [3]*os.File, lock *os.File) (*Cell, error) {
+//
+// While PID 1 starts, prepare makes its set-up. If that or the set-up fails,
+// nothing of the cell is left when Boot returns.
+func Boot(ctx context.Context, i Init, prepare func() (Setup, error)) (*Cell, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	bp, err := compile(p, os.Geteuid(), os.Getegid())
+	c, err := clone(i)
 	if err != nil {
 		return nil, err
 	}
-	c, err := clone(b.exe, bp, stdio, lock)
-	if err != nil {
-		return nil, err
+	s, err := prepare()
+	if err == nil {
+		c.program = s.Program
+		err = c.setup(ctx, s)
 	}
-	if err := c.setup(ctx, bp.steps); err != nil {
+	if err != nil {
 		c.Kill()
 		<-c.done
-		c.Close()
-		return nil, err
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
 
-// clone starts PID 1 on the calling thread.
-func clone(exe string, b blueprint, stdio [3]*os.File, lock *os.File) (*Cell, error) {
+// clone starts PID 1.
+func clone(i Init) (*Cell, error) {
 	ctl, theirs, err := newControl()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
 	// In the order of cellinit.ControlFD and cellinit.LockFD.
-	files := []uintptr{stdio[0].Fd(), stdio[1].Fd(), stdio[2].Fd(), theirs.Fd(), lock.Fd()}
+	files := []uintptr{i.Stdio[0].Fd(), i.Stdio[1].Fd(), i.Stdio[2].Fd(), theirs.Fd()}
+	for _, f := range i.Held {
+		files = append(files, f.Fd())
+	}
 	pidfd := -1
-	pid, err := syscall.ForkExec(exe, []string{cellinit.Arg0}, &syscall.ProcAttr{
-		Files: files,
-		Sys: &syscall.SysProcAttr{
-			Cloneflags:  b.cloneFlags,
-			AmbientCaps: b.ambient,
-			Pdeathsig:   syscall.SIGKILL,
-			Setsid:      true, // a terminal's Ctrl-C is for the supervisor
-			PidFD:       &pidfd,
-		},
-	})
-	runtime.KeepAlive(stdio)
-	runtime.KeepAlive(lock)
+	sys := i.Sys
+	sys.Pdeathsig = syscall.SIGKILL
+	sys.Setsid = true // a terminal's Ctrl-C is for the supervisor
+	sys.PidFD = &pidfd
+	pid, err := syscall.ForkExec(i.Exe, []string{cellinit.Arg0}, &syscall.ProcAttr{Files: files, Sys: &sys})
+	runtime.KeepAlive(i)
 	if err != nil {
 		ctl.conn.Close()
-		return nil, cloneError(exe, b, err)
+		return nil, cloneError(i, err)
 	}
 	if pidfd < 0 {
 		ctl.conn.Close() // which ends PID 1
 		_, _ = syscall.Wait4(pid, nil, 0, nil)
 		return nil, errors.New("clone PID 1: the kernel has no pidfds; CellOS needs Linux 5.11")
 	}
-	c := &Cell{pid: pid, pidfd: pidfd, control: ctl, program: b.program, done: make(chan struct{})}
+	c := &Cell{pid: pid, pidfd: pidfd, control: ctl, done: make(chan struct{})}
 	// The number is PID 1's own until await reaps it.
 	if c.start, err = startTime(pid); err != nil {
 		c.Kill()
@@ -111,11 +136,30 @@ func clone(exe string, b blueprint, stdio [3]*os.File, lock *os.File) (*Cell, er
 	return c, nil
 }
 
+// cloneError explains why the kernel refused a PID 1.
+func cloneError(i Init, err error) error {
+	switch {
+	case errors.Is(err, syscall.EPERM) && i.Sys.Cloneflags&syscall.CLONE_NEWUSER != 0,
+		errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("clone PID 1: %w: user namespaces are not available to uid %d; "+
+			"see user.max_user_namespaces and, on Debian and Ubuntu, kernel.unprivileged_userns_clone "+
+			"and kernel.apparmor_restrict_unprivileged_userns", err, os.Getuid())
+	case errors.Is(err, syscall.EPERM):
+		return fmt.Errorf("clone PID 1: %w: namespaces need CAP_SYS_ADMIN", err)
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.ENOENT):
+		return fmt.Errorf("execute %s as PID 1: %w: whoever it runs as must be able to execute it (mode 0755)", i.Exe, err)
+	}
+	return fmt.Errorf("clone PID 1: %w", err)
+}
+
 // setup has PID 1 run the steps.
-func (c *Cell) setup(ctx context.Context, steps []step) error {
-	list := make([]cellinit.Step, len(steps))
-	for i, s := range steps {
-		list[i] = s.Step
+func (c *Cell) setup(ctx context.Context, s Setup) error {
+	list := make([]cellinit.Step, len(s.Steps))
+	for i, step := range s.Steps {
+		list[i] = step.Step
+	}
+	if err := c.control.attach(s.Files); err != nil {
+		return fmt.Errorf("set up cell: %w", err)
 	}
 	a, err := c.control.ask(ctx, cellinit.KindSetup, cellinit.EncodeSetup(list))
 	if err != nil {
@@ -126,10 +170,10 @@ func (c *Cell) setup(ctx context.Context, steps []step) error {
 		return nil
 	case cellinit.KindFailed:
 		f, err := cellinit.DecodeFailure(a.payload)
-		if err != nil || int(f.At) >= len(steps) {
+		if err != nil || int(f.At) >= len(s.Steps) {
 			return fmt.Errorf("set up cell: %w", cellinit.ErrFrame)
 		}
-		return &backend.SetupError{Step: steps[f.At].name, Errno: syscall.Errno(f.Errno)}
+		return &backend.SetupError{Step: s.Steps[f.At].Name, Errno: syscall.Errno(f.Errno)}
 	}
 	closeAll(a.files)
 	return fmt.Errorf("set up cell: %w", cellinit.ErrFrame)
