@@ -12,6 +12,7 @@ import (
 	"cellos.io/cellos/plan"
 	"cellos.io/cellos/policy"
 	"cellos.io/cellos/secret/env"
+	"cellos.io/cellos/secret/file"
 	"cellos.io/cellos/sink"
 	"cellos.io/cellos/sink/jsonl"
 	"cellos.io/cellos/supervisor"
@@ -61,7 +62,7 @@ func Build(s *Settings, req Request) (*supervisor.Supervisor, func(), error) {
 	go j.Warm()
 	sup := &supervisor.Supervisor{
 		Backend:    stubBackend{stub.New(stub.Options{})},
-		Broker:     env.New(lookup),
+		Broker:     broker(s.Broker, lookup),
 		Journal:    j,
 		Operator:   policy.Operator{Argv0Prefixes: s.Argv0Prefixes},
 		Host:       HostFacts(s),
@@ -71,6 +72,14 @@ func Build(s *Settings, req Request) (*supervisor.Supervisor, func(), error) {
 		Interrupts: req.Interrupts,
 	}
 	return sup, func() { j.Close(); _ = closeSinks(opts.Mirrors) }, nil
+}
+
+// broker is the one that CELLOS_BROKER names.
+func broker(name string, lookup func(string) (string, bool)) supervisor.Broker {
+	if name == (*file.Broker)(nil).Name() {
+		return file.New(lookup)
+	}
+	return env.New(lookup)
 }
 
 func closeSinks(sinks []sink.Sink) error {

@@ -46,7 +46,7 @@ var (
 	knownBackends = []string{"native", "gvisor", "firecracker", "qemu", "stub"}
 	builtBackends = []string{"stub"}
 	knownBrokers  = []string{"env", "file", "vault-approle", "github-oidc", "memory"}
-	builtBrokers  = []string{"env"}
+	builtBrokers  = []string{"env", "file"}
 )
 
 // ReadSettings reads the environment and returns every fault at once.
