@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"cellos.io/cellos/event"
+	"cellos.io/cellos/sink"
 )
 
 // A RunSpec is what the host chain says about a run when it is opened.
@@ -35,6 +37,7 @@ type Run struct {
 	buf      []byte
 	next     event.Link
 	contents Contents
+	broken   []sink.Sink // mirrors that lack a record of this run
 	closing  bool
 	dirsDone bool // the names of the files survive the host
 	sealed   bool
@@ -253,11 +256,17 @@ func (r *Run) emit(data event.Data, closing bool) (event.Ref, error) {
 	return ref, r.mirror(line)
 }
 
-// mirror hands the record to every mirror, whatever the others say.
+// mirror hands the record to every mirror, whatever the others say. One that
+// failed gets no more of this run: a copy that ends early is unfinished, one
+// with a hole looks tampered with.
 func (r *Run) mirror(line []byte) error {
 	var errs []error
 	for _, m := range r.j.opts.Mirrors {
+		if slices.Contains(r.broken, m) {
+			continue
+		}
 		if err := m.Write(line); err != nil {
+			r.broken = append(r.broken, m)
 			errs = append(errs, err)
 		}
 	}
