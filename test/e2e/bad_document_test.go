@@ -38,6 +38,7 @@ func installation(dir string, more ...string) []string {
 // Every invalid document ends with 120 and a place to look at. What has a valid
 // id leaves the trail of a denied cell, what has none leaves nothing.
 func TestInvalidDocuments(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")
 	runs := func() []string {
@@ -87,6 +88,7 @@ func TestInvalidDocuments(t *testing.T) {
 // Every valid document is judged without running or creating anything: 0, or
 // 122 with a path for each thing that cannot be enforced here.
 func TestValidDocuments(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	env := installation(dir, "CELLOS_VALIDATE_ONLY=1")
 	seen := map[int]int{}

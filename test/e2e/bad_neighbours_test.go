@@ -11,6 +11,7 @@ import (
 // Supervisors and clean-ups at once: nobody's run is taken for an orphan, and
 // every journal verifies, the shared copy too.
 func TestManySupervisorsAndClean(t *testing.T) {
+	t.Parallel()
 	const supervisors, each = 3, 20
 	dir := t.TempDir()
 	jsonl := filepath.Join(dir, "events.jsonl")

@@ -96,13 +96,18 @@ func scriptOf(ts *testscript.TestScript) *script {
 // systems can be mounted.
 func TestScripts(t *testing.T) {
 	need(t, "netns")
+	t.Parallel()
 	for _, who := range users(t) {
-		t.Run(who.name, func(t *testing.T) { runScripts(t, who, "scripts") })
+		t.Run(who.name, func(t *testing.T) {
+			t.Parallel()
+			runScripts(t, who, "scripts")
+		})
 	}
 }
 
 func TestScriptsWithMounts(t *testing.T) {
 	need(t, "netns", "root", "mount")
+	t.Parallel()
 	runScripts(t, invoker, "scripts/mount")
 }
 
