@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -125,7 +126,7 @@ const (
 
 // readTail finds the last whole record, and sets aside what follows it.
 func (h *hostChain) readTail(now time.Time) error {
-	last, end, err := lastRecord(h.File, h.size)
+	last, end, err := lastRecord(h.path, h.File, h.size)
 	if err != nil {
 		return err
 	}
@@ -145,12 +146,12 @@ func (h *hostChain) readTail(now time.Time) error {
 
 // lastRecord returns the last record of a host chain and where its line ends,
 // nil if the chain has none at all.
-func lastRecord(f *os.File, size int64) (last *event.Record, end int64, err error) {
+func lastRecord(name string, f io.ReaderAt, size int64) (last *event.Record, end int64, err error) {
 	for _, window := range [...]int64{tailWindow, maxTail} {
 		from := max(0, size-window)
 		tail := make([]byte, size-from)
 		if _, err := f.ReadAt(tail, from); err != nil {
-			return nil, 0, fmt.Errorf("read %s: %w", f.Name(), err)
+			return nil, 0, fmt.Errorf("read %s: %w", name, err)
 		}
 		end := bytes.LastIndexByte(tail, '\n') + 1
 		for end > 0 {
@@ -167,7 +168,7 @@ func lastRecord(f *os.File, size int64) (last *event.Record, end int64, err erro
 			return nil, 0, nil
 		}
 	}
-	return nil, 0, &CorruptError{File: f.Name(), Err: errors.New("there is no record near its end")}
+	return nil, 0, &CorruptError{File: name, Err: errors.New("there is no record near its end")}
 }
 
 // Head is the last record of the chain of the host below a state directory,
@@ -182,7 +183,7 @@ func Head(stateDir string) (event.Head, error) {
 	if err != nil {
 		return event.Head{}, err
 	}
-	last, _, err := lastRecord(f, info.Size())
+	last, _, err := lastRecord(f.Name(), f, info.Size())
 	if err != nil {
 		return event.Head{}, err
 	}

@@ -257,7 +257,7 @@ func (r *Run) resume(o Orphan) error {
 	if err := r.space.closing(); err != nil {
 		return err
 	}
-	end, err := r.replay()
+	end, err := r.replay(io.NewSectionReader(r.file.File, 0, r.file.size))
 	if err != nil {
 		return err
 	}
@@ -309,8 +309,8 @@ func exists(path string) bool {
 // replay reads the chain, and returns where its last whole record ends. Only
 // what follows that may be damaged. Signatures are the verifier's business:
 // the key may have died with the supervisor.
-func (r *Run) replay() (end int64, err error) {
-	lines := event.NewLines(io.NewSectionReader(r.file.File, 0, r.file.size))
+func (r *Run) replay(chain io.Reader) (end int64, err error) {
+	lines := event.NewLines(chain)
 	var torn error // the first damage
 	tornLine := 0
 	for {

@@ -407,17 +407,8 @@ func FuzzReplay(f *testing.F) {
 	f.Add(good[:len(good)-7])
 	f.Add([]byte("\n\n{}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		path := filepath.Join(t.TempDir(), "seed.jsonl")
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		opened, err := openFile(path, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer opened.Close()
-		run := j.newRun(spec("seed"), opened)
-		end, err := run.replay()
+		run := j.newRun(spec("seed"), &file{path: "seed.jsonl"})
+		end, err := run.replay(bytes.NewReader(text))
 		var corrupt *CorruptError
 		if err != nil && !errors.As(err, &corrupt) {
 			t.Fatal(err)
@@ -425,7 +416,7 @@ func FuzzReplay(f *testing.F) {
 		if end < 0 || end > int64(len(text)) {
 			t.Fatalf("%d of %d bytes are whole", end, len(text))
 		}
-		if _, end, err = lastRecord(opened.File, opened.size); err == nil && end > int64(len(text)) {
+		if _, end, err = lastRecord("host.jsonl", bytes.NewReader(text), int64(len(text))); err == nil && end > int64(len(text)) {
 			t.Fatalf("%d of %d bytes are whole", end, len(text))
 		}
 	})
