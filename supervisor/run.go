@@ -10,10 +10,12 @@ import (
 	"syscall"
 	"time"
 
+	"cellos.io/cellos/backend"
 	"cellos.io/cellos/cell"
 	"cellos.io/cellos/egress/dnsproxy"
 	"cellos.io/cellos/event"
 	"cellos.io/cellos/internal/boottime"
+	"cellos.io/cellos/internal/console"
 	"cellos.io/cellos/journal"
 	"cellos.io/cellos/ledger"
 	"cellos.io/cellos/plan"
@@ -179,14 +181,18 @@ func (c *run) tellDenied(q event.DNSQuery) {
 	if q.Decision != event.Deny {
 		return
 	}
-	remedy := ""
+	denial := console.Denial{What: fmt.Sprintf("dns: %s %s: %s", q.QueryName, q.QueryType, q.ReasonCode)}
 	switch dnsproxy.Reason(q.ReasonCode) {
 	case dnsproxy.ReasonNotInAllowlist:
-		remedy = fmt.Sprintf("add %q to spec.authority.dnsAuthority.hostnameAllowlist", q.QueryName)
+		// Nobody should paste what is no name into a shell or a document.
+		if name, err := cell.NormalizeHost(q.QueryName); err == nil {
+			denial.Rule = fmt.Sprintf("add %q to spec.authority.dnsAuthority.hostnameAllowlist", name)
+			denial.Flag = fmt.Sprintf("add --allow %s:443, or with the port that it needs", name)
+		}
 	case dnsproxy.ReasonQueryType:
-		remedy = fmt.Sprintf("add %q to spec.authority.dnsAuthority.allowedQueryTypes", q.QueryType)
+		denial.Rule = fmt.Sprintf("add %q to spec.authority.dnsAuthority.allowedQueryTypes", q.QueryType)
 	}
-	c.s.Console.Denied(fmt.Sprintf("dns: %s %s: %s", q.QueryName, q.QueryType, q.ReasonCode), remedy)
+	c.s.Console.Denied(denial)
 }
 
 // untilInterrupted returns a context that ends at the first interrupt, and
@@ -262,6 +268,9 @@ func (c *run) start(ctx context.Context) error {
 	}
 	c.started = boottime.Now()
 	pid, err := c.cell.Start(ctx, c.environment(), c.deadline.Nanoseconds())
+	if errors.Is(err, backend.ErrGone) {
+		return nil // its time was over, or PID 1 was killed: wait tells which
+	}
 	if err != nil {
 		emitErr := c.emit(event.CommandCompleted{Argv: c.plan.Process.Argv, SpawnError: err.Error()})
 		return errors.Join(notRun(c.plan.Process, err), emitErr)
