@@ -208,10 +208,10 @@ func say(c *console.Console, out supervisor.Outcome) {
 		text = out.Reason
 	}
 	if out.Succeeded() {
-		c.Done("done: "+text, true, outcomeAttrs(out))
+		c.Done("done: "+text, true, outcomeAttrs(out), nil)
 		return
 	}
-	c.Done(fmt.Sprintf("%s (exit %d)", text, out.Code), false, outcomeAttrs(out))
+	c.Done(fmt.Sprintf("%s (exit %d)", text, out.Code), false, outcomeAttrs(out), nil)
 }
 
 func outcomeAttrs(out supervisor.Outcome) map[string]string {

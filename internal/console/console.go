@@ -36,14 +36,34 @@ type Options struct {
 	Format  Format
 	Quiet   bool
 	Color   bool
+	// Flags is true if what would allow a denial is a flag of cellos run: the
+	// person has no document.
+	Flags bool
+}
+
+// maxDenials bounds how many denials are told apart.
+const maxDenials = 1000
+
+// A Denial is what the workload was refused, and what would allow it. Both
+// remedies are empty if nothing would.
+type Denial struct {
+	What string
+	Rule string // to do in the document
+	Flag string // of cellos run; empty if it has none for this
+}
+
+// A Summary is what a run came to. It is encoded as JSON.
+type Summary interface {
+	Lines() []string // for a person
 }
 
 // Console writes lines. Its methods may be called concurrently.
 type Console struct {
 	opts Options
 
-	mu sync.Mutex
-	w  io.Writer
+	mu     sync.Mutex
+	w      io.Writer
+	denied map[string]bool // the remedies that were shown
 }
 
 // New returns a console that writes to w.
@@ -60,19 +80,26 @@ type line struct {
 	Kind    string            `json:"kind"`
 	Message string            `json:"message"`
 	Attrs   map[string]string `json:"attrs,omitempty"`
+	Summary Summary           `json:"summary,omitempty"`
 }
 
 // SGR sequences (ECMA-48 8.3.117) per level.
 var colors = map[string]string{"info": "\x1b[2m", "warn": "\x1b[33m", "error": "\x1b[31m"}
 
 func (c *Console) write(level, kind, message string, attrs map[string]string) {
-	if c.opts.Quiet && level == "info" {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.print(line{Level: level, Kind: kind, Message: message, Attrs: attrs})
+}
+
+// print writes one line. The caller holds the lock.
+func (c *Console) print(l line) {
+	if c.opts.Quiet && l.Level == "info" {
+		return
+	}
 	if c.opts.Format == JSON {
-		b, err := json.Marshal(line{time.Now(), level, kind, message, attrs})
+		l.Time = time.Now()
+		b, err := json.Marshal(l)
 		if err != nil {
 			return
 		}
@@ -80,11 +107,11 @@ func (c *Console) write(level, kind, message string, attrs map[string]string) {
 		_, _ = c.w.Write(append(b, '\n'))
 		return
 	}
-	text := Escape(message)
+	text := Escape(l.Message)
 	if c.opts.Color {
-		text = colors[level] + text + "\x1b[0m"
+		text = colors[l.Level] + text + "\x1b[0m"
 	}
-	if kind != "finding" {
+	if l.Kind != "finding" {
 		text = c.opts.Program + ": " + text
 	}
 	_, _ = fmt.Fprintln(c.w, text)
@@ -95,12 +122,27 @@ func (c *Console) Step(step, message string) {
 	c.write("info", "step", message, map[string]string{"step": step})
 }
 
-// Denied says what the workload was refused, and which rule would allow it.
-func (c *Console) Denied(message, rule string) {
-	if rule != "" {
-		message += "; to allow it, " + rule
+// Denied says what the workload was refused, and what would allow it: once
+// for each remedy, since a program asks for the same thing in many ways.
+func (c *Console) Denied(d Denial) {
+	remedy := d.Rule
+	if c.opts.Flags && d.Flag != "" {
+		remedy = d.Flag
 	}
-	c.write("warn", "denied", message, map[string]string{"rule": rule})
+	message, key := d.What, d.What
+	if remedy != "" {
+		message, key = message+"; to allow it, "+remedy, remedy
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.denied[key] || len(c.denied) == maxDenials {
+		return
+	}
+	if c.denied == nil {
+		c.denied = make(map[string]bool)
+	}
+	c.denied[key] = true
+	c.print(line{Level: "warn", Kind: "denied", Message: message, Attrs: map[string]string{"rule": d.Rule, "flag": d.Flag}})
 }
 
 // Warn says what is not as it was asked for.
@@ -116,13 +158,20 @@ func (c *Console) Error(message string) { c.write("error", "error", message, nil
 // print it, so that editors can jump there.
 func (c *Console) Finding(text string) { c.write("error", "finding", text, nil) }
 
-// Done says how it ended.
-func (c *Console) Done(message string, ok bool, attrs map[string]string) {
+// Done says how it ended, after what it came to, which may be nil.
+func (c *Console) Done(message string, ok bool, attrs map[string]string, summary Summary) {
 	level := "info"
 	if !ok {
 		level = "error"
 	}
-	c.write(level, "done", message, attrs)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if summary != nil && c.opts.Format != JSON {
+		for _, text := range summary.Lines() {
+			c.print(line{Level: "info", Kind: "summary", Message: text})
+		}
+	}
+	c.print(line{Level: level, Kind: "done", Message: message, Attrs: attrs, Summary: summary})
 }
 
 // Escape makes text from a cell safe to print: control characters, invalid

@@ -3,6 +3,8 @@ package console
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"strconv"
 	"testing"
 )
 
@@ -28,7 +30,8 @@ func TestLines(t *testing.T) {
 	var buf bytes.Buffer
 	c := New(&buf, Options{Program: "cellos"})
 	c.Step("network", "network ready")
-	c.Denied("evil.example A refused", `add "evil.example"`)
+	c.Denied(Denial{What: "evil.example A refused", Rule: `add "evil.example"`, Flag: "add --allow"})
+	c.Denied(Denial{What: "evil.example AAAA refused", Rule: `add "evil.example"`, Flag: "add --allow"})
 	want := "cellos: network ready\ncellos: evil.example A refused; to allow it, add \"evil.example\"\n"
 	if buf.String() != want {
 		t.Errorf("got %q, want %q", buf.String(), want)
@@ -39,7 +42,7 @@ func TestQuietKeepsWhatMatters(t *testing.T) {
 	var buf bytes.Buffer
 	c := New(&buf, Options{Program: "cellos", Quiet: true})
 	c.Step("network", "network ready")
-	c.Done("done", true, nil)
+	c.Done("done", true, nil, nil)
 	if buf.Len() != 0 {
 		t.Errorf("quiet wrote %q", buf.String())
 	}
@@ -47,6 +50,51 @@ func TestQuietKeepsWhatMatters(t *testing.T) {
 	c.Error("broken")
 	if want := "cellos: careful\ncellos: broken\n"; buf.String() != want {
 		t.Errorf("got %q, want %q", buf.String(), want)
+	}
+}
+
+// A person without a document is told which flag to add, where there is one.
+func TestFlagsInsteadOfRules(t *testing.T) {
+	var buf bytes.Buffer
+	c := New(&buf, Options{Program: "cellos", Flags: true})
+	c.Denied(Denial{What: "x", Rule: "add a rule", Flag: "add --allow x:443"})
+	c.Denied(Denial{What: "y", Rule: "add a type"})
+	c.Denied(Denial{What: "z"})
+	if want := "cellos: x; to allow it, add --allow x:443\ncellos: y; to allow it, add a type\ncellos: z\n"; buf.String() != want {
+		t.Errorf("got %q, want %q", buf.String(), want)
+	}
+}
+
+// A workload that is refused something else all the time costs no more memory
+// than one that is not.
+func TestDenialsAreBounded(t *testing.T) {
+	c := New(io.Discard, Options{})
+	for i := range 3 * maxDenials {
+		c.Denied(Denial{What: strconv.Itoa(i)})
+	}
+	if len(c.denied) != maxDenials {
+		t.Errorf("%d denials are remembered, want %d", len(c.denied), maxDenials)
+	}
+}
+
+type twoLines struct{ N int }
+
+func (twoLines) Lines() []string { return []string{"one", "two\x1b"} }
+
+func TestSummary(t *testing.T) {
+	var buf bytes.Buffer
+	New(&buf, Options{Program: "cellos"}).Done("done", true, nil, twoLines{})
+	if want := "cellos: one\ncellos: two\\x1b\ncellos: done\n"; buf.String() != want {
+		t.Errorf("got %q, want %q", buf.String(), want)
+	}
+	buf.Reset()
+	New(&buf, Options{Format: JSON}).Done("done", true, nil, twoLines{7})
+	var l struct {
+		Kind    string
+		Summary twoLines
+	}
+	if err := json.Unmarshal(buf.Bytes(), &l); err != nil || l.Kind != "done" || l.Summary.N != 7 {
+		t.Errorf("%s: %v", buf.String(), err)
 	}
 }
 
@@ -62,7 +110,7 @@ func TestJSONIsOneObjectPerLine(t *testing.T) {
 	var buf bytes.Buffer
 	c := New(&buf, Options{Format: JSON})
 	c.Step("run", "a\nb\x1b")
-	c.Denied("x", "y")
+	c.Denied(Denial{What: "x", Rule: "y"})
 	dec := json.NewDecoder(&buf)
 	for _, want := range []string{"step", "denied"} {
 		var l line
