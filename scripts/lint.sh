@@ -11,6 +11,10 @@ if [ -n "$unformatted" ]; then
 	echo "$unformatted" >&2
 	exit 1
 fi
+$GO mod tidy -diff >/dev/null || {
+	echo "lint: go.mod is not tidy: run go mod tidy" >&2
+	exit 1
+}
 $GO vet ./...
 GOOS=darwin $GO build -o /dev/null ./cell ./plan ./policy ./event
 $GO run "$STATICCHECK" ./...
