@@ -99,6 +99,11 @@ func Dir(stateDir string) string { return filepath.Join(stateDir, "journal") }
 // HostPath is the chain of the host below a state directory.
 func HostPath(stateDir string) string { return filepath.Join(Dir(stateDir), "host.jsonl") }
 
+// RunPath is the chain of a run below a state directory.
+func RunPath(stateDir, runID string) string {
+	return filepath.Join(Dir(stateDir), "runs", runID+".jsonl")
+}
+
 // RunPaths are the chains of all runs below a state directory, in the order of
 // their ids.
 func RunPaths(stateDir string) ([]string, error) {
@@ -124,7 +129,7 @@ func (j *Journal) encoder() event.Encoder {
 }
 
 func (j *Journal) runPath(runID string) string {
-	return filepath.Join(j.dir, "runs", runID+".jsonl")
+	return RunPath(j.opts.Dir, runID)
 }
 
 func (j *Journal) markerPath(runID string) string {

@@ -52,20 +52,25 @@ func Build(s *Settings, req Request) (*supervisor.Supervisor, func(), error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w; set CELLOS_JSONL_SINK_PATH to a file that can be written, or unset it", err)
 		}
-		opts.Mirrors = []sink.Sink{mirror}
+		opts.Mirrors = append(opts.Mirrors, mirror)
 	}
+	opts.Mirrors = append(opts.Mirrors, req.mirrors...)
 	j, err := journal.Open(opts)
 	if err != nil {
 		return nil, nil, errors.Join(err, closeSinks(opts.Mirrors))
 	}
 	// The first signature costs more than the others; the cell need not wait.
 	go j.Warm()
+	host := HostFacts(s)
+	if req.Interactive && host.DNSProxy == plan.Auto && host.Namespaces.Net && len(host.Nameservers) > 0 {
+		host.DNSProxy = plan.On
+	}
 	sup := &supervisor.Supervisor{
 		Backend:    stubBackend{stub.New(stub.Options{})},
 		Broker:     broker(s.Broker, lookup),
 		Journal:    j,
 		Operator:   policy.Operator{Argv0Prefixes: s.Argv0Prefixes},
-		Host:       HostFacts(s),
+		Host:       host,
 		RuntimeDir: dirs.Runtime,
 		Console:    req.Console,
 		Stdin:      req.Workload, Stdout: req.Stdout, Stderr: req.Stderr,

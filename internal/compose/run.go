@@ -11,14 +11,20 @@ import (
 
 	"cellos.io/cellos/backend/stub"
 	"cellos.io/cellos/cell"
+	"cellos.io/cellos/internal/account"
 	"cellos.io/cellos/internal/console"
+	"cellos.io/cellos/journal"
 	"cellos.io/cellos/plan"
+	"cellos.io/cellos/sink"
 	"cellos.io/cellos/supervisor"
 )
 
 // Request is one document to run, and where its words go.
 type Request struct {
-	Path       string // of the document; "-" is standard input
+	Path string // of the document; "-" is standard input
+	// Document, if not nil, is the document itself; Path is its name in
+	// messages then.
+	Document   []byte
 	ResultPath string // overrides CELLOS_RESULT_PATH
 	Environ    []string
 	Console    *console.Console
@@ -27,6 +33,14 @@ type Request struct {
 	Input, Workload io.Reader
 	Stdout, Stderr  io.Writer
 	Interrupts      <-chan os.Signal
+	// Interactive is a run that a person watches: the resolver answers even
+	// where nothing may be resolved, so that what is asked for in vain is
+	// seen, and at the end there is a summary.
+	Interactive bool
+	// Advise, if not nil, says what to do about how a run ended.
+	Advise func(supervisor.Outcome) []string
+
+	mirrors []sink.Sink // beside those of the settings
 }
 
 // Run runs one document under the operator's settings, says how it ended and
@@ -37,29 +51,41 @@ func Run(ctx context.Context, req Request) int {
 	if req.ResultPath == "" && settings != nil {
 		req.ResultPath = settings.ResultPath
 	}
-	out := func() supervisor.Outcome {
-		if err != nil {
-			return settingsOutcome(err)
-		}
-		return run(ctx, settings, req)
-	}()
+	if err != nil {
+		return end(req, settingsOutcome(err), nil)
+	}
+	out, summary := run(ctx, settings, req)
+	return end(req, out, summary)
+}
+
+// Refuse ends a request that cannot be run, as Run would: it writes the result
+// file, says why and returns the exit code. Nothing was created.
+func Refuse(req Request, out supervisor.Outcome) int {
+	if req.ResultPath == "" {
+		req.ResultPath = varsOf(req.Environ)["CELLOS_RESULT_PATH"]
+	}
+	return end(req, out, nil)
+}
+
+func end(req Request, out supervisor.Outcome, summary *account.Summary) int {
 	if err := writeResult(req.ResultPath, out); err != nil {
 		req.Console.Error(err.Error())
 		if out.Succeeded() {
 			out = internalError(err)
 		}
 	}
-	say(req.Console, out)
+	say(req, out, summary)
 	return out.Code
 }
 
-func run(ctx context.Context, settings *Settings, req Request) supervisor.Outcome {
+// run returns how the run ended and, if a person watches, what it came to.
+func run(ctx context.Context, settings *Settings, req Request) (supervisor.Outcome, *account.Summary) {
 	for _, w := range settings.Warnings {
 		req.Console.Warn(w)
 	}
-	name, src, err := ReadDocument(req.Path, req.Input)
+	name, src, err := req.read()
 	if err != nil {
-		return supervisor.Outcome{Code: supervisor.ExitInvalidSpec, Source: supervisor.FromSupervisor, Reason: "invalid_spec", Detail: err.Error()}
+		return supervisor.Outcome{Code: supervisor.ExitInvalidSpec, Source: supervisor.FromSupervisor, Reason: "invalid_spec", Detail: err.Error()}, nil
 	}
 	doc, parseErr := cell.Parse(name, src)
 	var faults cell.Errors
@@ -68,19 +94,23 @@ func run(ctx context.Context, settings *Settings, req Request) supervisor.Outcom
 		req.Console.Finding(fault.Error())
 	}
 	if settings.ValidateOnly {
-		return explain(settings, doc, parseErr, req.Stdout)
+		return explain(settings, doc, parseErr, req.Stdout), nil
 	}
 	id, identified := cell.ID(parseErr)
 	if parseErr != nil && !identified {
-		return invalid()
+		return invalid(), nil
+	}
+	seen := new(account.Account)
+	if req.Interactive {
+		req.mirrors = append(req.mirrors, seen)
 	}
 	sup, closeJournal, err := Build(settings, req)
 	if err != nil {
-		return internalError(err)
+		return internalError(err), nil
 	}
 	defer closeJournal()
 	if parseErr != nil {
-		return sup.Reject(ctx, id, faults)
+		return sup.Reject(ctx, id, faults), nil
 	}
 	collected, err := sup.Collect(ctx)
 	for _, r := range collected {
@@ -90,7 +120,20 @@ func run(ctx context.Context, settings *Settings, req Request) supervisor.Outcom
 		// What an earlier run left does not keep this one from running.
 		req.Console.Warn(fmt.Sprintf("cleaning up after earlier runs: %v", err))
 	}
-	return sup.Run(ctx, doc)
+	out := sup.Run(ctx, doc)
+	if !req.Interactive || out.RunID == "" {
+		return out, nil
+	}
+	summary := seen.Summary()
+	summary.Journal = journal.RunPath(sup.Journal.StateDir(), out.RunID)
+	return out, summary
+}
+
+func (r *Request) read() (name string, src []byte, err error) {
+	if r.Document != nil {
+		return r.Path, r.Document, nil
+	}
+	return ReadDocument(r.Path, r.Input)
 }
 
 // ReadDocument reads a file, or standard input for "-", and names it as errors
@@ -201,17 +244,31 @@ func writeResult(path string, out supervisor.Outcome) error {
 	return nil
 }
 
-// say prints the one line that ends a run: which code, why, what to do.
-func say(c *console.Console, out supervisor.Outcome) {
+// say prints what the run came to, what to do, and the one line that ends it:
+// which code, and why.
+func say(req Request, out supervisor.Outcome, summary *account.Summary) {
+	c := req.Console
+	var hints []string
+	if req.Advise != nil {
+		hints = req.Advise(out)
+	}
+	var shown console.Summary // not a nil pointer in an interface that is not nil
+	if summary != nil {
+		summary.Hints = hints
+		shown = summary
+	}
 	text := out.Detail
 	if text == "" {
 		text = out.Reason
 	}
+	for _, hint := range hints {
+		c.Hint(hint)
+	}
 	if out.Succeeded() {
-		c.Done("done: "+text, true, outcomeAttrs(out), nil)
+		c.Done("done: "+text, true, outcomeAttrs(out), shown)
 		return
 	}
-	c.Done(fmt.Sprintf("%s (exit %d)", text, out.Code), false, outcomeAttrs(out), nil)
+	c.Done(fmt.Sprintf("%s (exit %d)", text, out.Code), false, outcomeAttrs(out), shown)
 }
 
 func outcomeAttrs(out supervisor.Outcome) map[string]string {
