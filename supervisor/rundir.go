@@ -22,9 +22,20 @@ const (
 // errHeld means that another process holds the lock: its owner lives.
 var errHeld = errors.New("locked by another process")
 
-// attempts bounds the steps in which a run and a clean-up may get in each
-// other's way.
-const attempts = 10
+// yieldTimeout is how long a run and a clean-up may be in each other's way.
+// Each looks for microseconds, but the scheduler may take it off the processor
+// while it holds the lock.
+const yieldTimeout = 10 * time.Second
+
+// yielding repeats a step until it is done, or has failed for another reason
+// than that a neighbour looked at the same directory.
+func yielding(step func() (again bool, err error)) error {
+	for end := time.Now().Add(yieldTimeout); ; time.Sleep(pollInterval) {
+		if again, err := step(); !again || time.Now().After(end) {
+			return err
+		}
+	}
+}
 
 // runDir is the runtime directory of one run, locked by us.
 type runDir struct {
@@ -37,21 +48,18 @@ type runDir struct {
 // what it took is made again.
 func createRunDir(runtime, id string) (*runDir, error) {
 	path := filepath.Join(runtime, id)
-	var err error
-	for range attempts {
-		if err = os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			break
+	var dir *runDir
+	err := yielding(func() (again bool, err error) {
+		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return false, err
 		}
-		var d *runDir
-		if d, err = lockRunDir(path); err == nil {
-			return d, nil
-		}
-		if !errors.Is(err, errHeld) && !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		time.Sleep(pollInterval)
+		dir, err = lockRunDir(path)
+		return errors.Is(err, errHeld) || errors.Is(err, fs.ErrNotExist), err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create runtime directory: %w", err)
 	}
-	return nil, fmt.Errorf("create runtime directory: %w", err)
+	return dir, nil
 }
 
 // lockRunDir takes the lock of a run, or fails with errHeld.
@@ -99,13 +107,10 @@ func sameFile(f *os.File, path string) bool {
 // looks at this moment makes the lock anew: then the rest is done again, by
 // both.
 func (d *runDir) remove() error {
-	var err error
-	for range attempts {
-		if err = d.removeOnce(); !errors.Is(err, unix.ENOTEMPTY) {
-			break
-		}
-		time.Sleep(pollInterval)
-	}
+	err := yielding(func() (again bool, err error) {
+		err = d.removeOnce()
+		return errors.Is(err, unix.ENOTEMPTY), err
+	})
 	if err != nil {
 		return fmt.Errorf("remove runtime directory: %w", err)
 	}

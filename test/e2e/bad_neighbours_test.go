@@ -64,3 +64,26 @@ func TestManySupervisorsAndClean(t *testing.T) {
 		t.Errorf("the runtime directory has %v, %v", left, err)
 	}
 }
+
+// Supervisors that start at the same moment clean up after each other's
+// beginnings, which are nobody's remains.
+func TestManySupervisorsStartAtOnce(t *testing.T) {
+	t.Parallel()
+	const supervisors = 16
+	dir := t.TempDir()
+	env := installation(dir)
+	spec := writeFile(t, dir, "cell.json", `{"apiVersion": "cellos.io/v1", "kind": "ExecutionCell",
+		"spec": {"id": "neighbour", "authority": {}, "lifetime": {"ttlSeconds": 60}, "run": {"argv": ["true"]}}}`)
+	var running sync.WaitGroup
+	for range supervisors {
+		running.Go(func() {
+			if got := invoker.supervisor(t, env, "-q", spec); got.code != 0 {
+				t.Errorf("run: %s", got)
+			}
+		})
+	}
+	running.Wait()
+	if got := invoker.cellos(t, env, "audit", "verify"); got.code != 0 {
+		t.Errorf("audit verify: %s", got)
+	}
+}
