@@ -91,8 +91,6 @@ type (
 	Goto struct{ Chain string }
 	// Reset refuses a TCP connection with RST.
 	Reset struct{}
-	// Unreachable refuses anything with an ICMP error.
-	Unreachable struct{}
 	// Redirect hands a TCP connection to a transparent listener.
 	Redirect struct{ To netip.AddrPort }
 )
@@ -135,10 +133,9 @@ func (s Limit) text() string {
 func (s Log) text() string {
 	return fmt.Sprintf("log group %d snaplen %d queue-threshold 1", s.Group, s.Bytes)
 }
-func (Accept) text() string      { return "accept" }
-func (s Goto) text() string      { return "goto " + s.Chain }
-func (Reset) text() string       { return "reject with tcp reset" }
-func (Unreachable) text() string { return "reject with icmpx admin-prohibited" }
+func (Accept) text() string { return "accept" }
+func (s Goto) text() string { return "goto " + s.Chain }
+func (Reset) text() string  { return "reject with tcp reset" }
 func (s Redirect) text() string {
 	return fmt.Sprintf("tproxy %s to %s", family(s.To.Addr().Is6()), s.To)
 }

@@ -62,22 +62,26 @@ func (n *Network) Rules() Ruleset {
 	return rs
 }
 
-// refusal counts every packet, logs most and refuses all, each protocol in
-// the way that its clients understand at once.
+// refusal counts every packet, logs most and refuses all. A TCP client is told
+// at once by RST (ECONNREFUSED). What is sent otherwise is dropped where it is
+// sent, which send(2) says as well (EPERM); an ICMP error would be one more
+// packet to judge, and no news.
 func refusal() []Rule {
 	return []Rule{
 		{Count{CounterRefused}},
 		{Limit{logRate, logBurst}, Log{LogGroup, logBytes}},
 		{IsTransport{TCP}, Reset{}},
-		{Unreachable{}},
 	}
 }
 
 // output judges what the cell sends.
 func (n *Network) output(v6 bool) []Rule {
 	rules := n.private(v6)
-	// Every address is local, so a workload may send from any. What comes
-	// from another's would not find its way back to it either.
+	// Segments of connections that were judged when they opened, and of
+	// those that never existed, which find no socket. Refusing these, and
+	// the RST of a refusal among them, would leave clients waiting.
+	rules = append(rules, Rule{IsTransport{TCP}, Established{}, Accept{}})
+	// Every address is local, so a workload may send from any.
 	rules = append(rules, Rule{
 		Match{Source: true, Prefix: host(n.Own4), Not: true},
 		Match{Source: true, Prefix: loopback4, Not: true}, Goto{"refuse"}})
@@ -86,10 +90,6 @@ func (n *Network) output(v6 bool) []Rule {
 			Match{Source: true, Prefix: host(n.Own6), Not: true},
 			Match{Source: true, Prefix: loopback6, Not: true}, Goto{"refuse"}})
 	}
-	// Segments of connections that were judged when they opened, and of
-	// those that never existed, which find no socket. Refusing these would
-	// leave clients waiting.
-	rules = append(rules, Rule{IsTransport{TCP}, Established{}, Accept{}})
 	rules = append(rules, n.open(v6, func(allowed In, _ netip.AddrPort) Rule {
 		return Rule{allowed, Accept{}}
 	})...)
