@@ -205,14 +205,16 @@ func (c *compiler) isolation() {
 	}
 }
 
-// dnsControl states who answers the cell's DNS queries.
+// dnsControl states who answers the cell's DNS queries. It is as strong as the
+// network that keeps the workload from asking elsewhere.
 func (c *compiler) dnsControl() Control {
+	network := c.plan.Isolation["network"]
 	switch {
-	case c.plan.DNS != nil:
-		return Control{Enforced, "resolver of the supervisor; nothing else can be reached"}
-	case c.host.Namespaces.Net:
-		return Control{Enforced, "no resolver and no network to reach one"}
-	default:
+	case !c.host.Namespaces.Net:
 		return Control{Unavailable, "the workload uses the host's network and its resolvers"}
+	case c.plan.DNS != nil:
+		return Control{network.State, "resolver of the supervisor; " + network.By}
+	default:
+		return Control{network.State, "no resolver; " + network.By}
 	}
 }

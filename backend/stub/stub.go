@@ -83,8 +83,13 @@ func (*Backend) Isolation(ns plan.Namespaces) plan.Report {
 		"ttl":           {State: plan.Enforced, By: "timerfd in PID 1 of a pid namespace"},
 	}
 	if ns.Net {
-		report["network"] = plan.Control{State: plan.Enforced, By: "network namespace with lo only"}
-		report["dns"] = plan.Control{State: plan.Enforced, By: "network namespace: no resolver but the cell's"}
+		state, but := plan.Enforced, ""
+		if !ns.User && privileged() {
+			// setns(2) to the namespace of any process of the host.
+			state, but = plan.Partial, "; root can leave it"
+		}
+		report["network"] = plan.Control{State: state, By: "network namespace with lo only" + but}
+		report["dns"] = plan.Control{State: state, By: "network namespace: no resolver but the cell's" + but}
 		// There is no way out for a rule to open, so nothing undeclared
 		// passes and nothing declared does either.
 		report["egressL4"] = plan.Control{State: plan.Partial, By: "network namespace: no egress at all, no relay"}

@@ -43,7 +43,9 @@ Settings are environment variables:
   CELLOS_DEPLOYMENT_PROFILE   hardened (default) or portable
   CELLOS_CELL_BACKEND         this build has: stub (only with portable)
   CELLOS_SUBPROCESS_UNSHARE   namespaces of the stub backend: net,mnt,pid,ipc,uts,user
-  CELLOS_SECRET_<NAME>        the value of a declared secret
+  CELLOS_BROKER               where secrets come from: env (default) or file
+  CELLOS_SECRET_<NAME>        the value of a declared secret, for broker env
+  CELLOS_SECRET_FILE_<NAME>   the file that holds it, for broker file
   CELLOS_JSONL_SINK_PATH      append the signed events here as well
   CELLOS_VALIDATE_ONLY=1      print what would be enforced, run nothing
   CELLOS_STATE_DIR            journal and keys (/var/lib/cellos, or below XDG_STATE_HOME)
