@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,7 +43,7 @@ func (s *script) command(words []string) (*exec.Cmd, error) {
 		words = words[1:]
 	}
 	if len(words) == 0 {
-		return nil, fmt.Errorf("no program to run")
+		return nil, errors.New("no program to run")
 	}
 	path := words[0]
 	if !strings.Contains(path, "/") {
@@ -68,7 +69,7 @@ func (s *script) command(words []string) (*exec.Cmd, error) {
 
 func (s *script) exits(args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: exits CODE PROGRAM ARG…")
+		return errors.New("usage: exits CODE PROGRAM ARG…")
 	}
 	want, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -83,7 +84,7 @@ func (s *script) exits(args []string) error {
 
 func (s *script) start(args []string) error {
 	if len(args) < 2 || s.background[args[0]] != nil {
-		return fmt.Errorf("usage: start NAME PROGRAM ARG…, with a new name")
+		return errors.New("usage: start NAME PROGRAM ARG…, with a new name")
 	}
 	b, err := s.launch(args[0], args[1:])
 	if err != nil {
@@ -95,7 +96,7 @@ func (s *script) start(args []string) error {
 
 func (s *script) ends(args []string) error {
 	if len(args) != 2 || s.background[args[1]] == nil {
-		return fmt.Errorf("usage: ends CODE NAME, of a program that was started")
+		return errors.New("usage: ends CODE NAME, of a program that was started")
 	}
 	want, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -176,7 +177,7 @@ func (s *script) endBackground() {
 
 func (s *script) await(args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("usage: await FILE REGEXP")
+		return errors.New("usage: await FILE REGEXP")
 	}
 	re, err := regexp.Compile("(?m)" + args[1])
 	if err != nil {
@@ -193,7 +194,7 @@ func (s *script) await(args []string) error {
 
 func (s *script) signal(args []string) error {
 	if len(args) < 2 || s.background[args[1]] == nil {
-		return fmt.Errorf("usage: signal SIGNAL NAME [init], of a program that was started")
+		return errors.New("usage: signal SIGNAL NAME [init], of a program that was started")
 	}
 	sig := unix.SignalNum("SIG" + args[0])
 	if sig == 0 {
@@ -224,7 +225,7 @@ func (s *script) dead([]string) error {
 // residue checks that nothing is left of the cells of this script.
 func (s *script) residue(args []string) error {
 	if len(args) != 1 || args[0] != "none" {
-		return fmt.Errorf("usage: residue none")
+		return errors.New("usage: residue none")
 	}
 	state, run := s.ts.Getenv("CELLOS_STATE_DIR"), s.ts.Getenv("CELLOS_RUNTIME_DIR")
 	for _, dir := range []string{run, filepath.Join(state, "journal", "open")} {
@@ -265,7 +266,7 @@ func (s *script) alive() (found []string) {
 
 func (s *script) tmpfs(args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("usage: tmpfs DIR SIZE")
+		return errors.New("usage: tmpfs DIR SIZE")
 	}
 	dir := s.ts.MkAbs(args[0])
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -276,7 +277,7 @@ func (s *script) tmpfs(args []string) error {
 
 func (s *script) readonly(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("usage: readonly DIR")
+		return errors.New("usage: readonly DIR")
 	}
 	dir := s.ts.MkAbs(args[0])
 	if err := s.mount(dir, dir, "", syscall.MS_BIND, ""); err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -25,7 +26,7 @@ const tamperUsage = `usage:
 // tamper changes a file of records as someone might who has it for himself.
 func (s *script) tamper(args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("%s", tamperUsage)
+		return errors.New(tamperUsage)
 	}
 	how, path := args[0], s.ts.MkAbs(args[1])
 	content, err := os.ReadFile(path)
@@ -43,7 +44,7 @@ func (s *script) tamper(args []string) error {
 		at = append(at, n-1)
 	}
 	if want := map[string]int{"swap": 2, "rekey": 0}; len(at) != 1 && len(at) != want[how] {
-		return fmt.Errorf("%s", tamperUsage)
+		return errors.New(tamperUsage)
 	}
 	switch how {
 	case "flip":
@@ -63,7 +64,7 @@ func (s *script) tamper(args []string) error {
 	case "rekey":
 		lines = relink(lines, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
 	default:
-		return fmt.Errorf("%s", tamperUsage)
+		return errors.New(tamperUsage)
 	}
 	changed := bytes.Join(lines, nil)
 	if bytes.Equal(changed, content) {

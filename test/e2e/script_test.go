@@ -40,7 +40,7 @@ import (
 //
 // They run as every user for whom the promise must hold, in a directory of
 // that user's own, with state/ and run/ and events.jsonl in it.
-func scriptCommands(who user) map[string]func(*testscript.TestScript, bool, []string) {
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	positive := func(f func(*script, []string) error) func(*testscript.TestScript, bool, []string) {
 		return func(ts *testscript.TestScript, neg bool, args []string) {
 			if neg {
@@ -114,7 +114,7 @@ func TestScriptsWithMounts(t *testing.T) {
 func runScripts(t *testing.T, who user, dir string) {
 	testscript.Run(t, testscript.Params{
 		Dir:                dir,
-		Cmds:               scriptCommands(who),
+		Cmds:               scriptCommands(),
 		WorkdirRoot:        who.dir(t),
 		RequireUniqueNames: true,
 		Setup:              func(env *testscript.Env) error { return setUpScript(env, who) },
@@ -163,7 +163,7 @@ func (s *script) export(args []string) error {
 	for _, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
 		if !ok {
-			return fmt.Errorf("usage: export NAME=VALUE…")
+			return errors.New("usage: export NAME=VALUE…")
 		}
 		s.exported[name] = value
 		s.ts.Setenv(name, value)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -94,7 +95,7 @@ func holds(object any, clause string) (bool, error) {
 
 func (s *script) event(neg bool, args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: [!] event FILE TYPE FIELD=VALUE…")
+		return errors.New("usage: [!] event FILE TYPE FIELD=VALUE…")
 	}
 	events, err := readEvents(s.ts.MkAbs(args[0]))
 	if err != nil {
@@ -129,7 +130,7 @@ next:
 
 func (s *script) result(args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: result FILE FIELD=VALUE…")
+		return errors.New("usage: result FILE FIELD=VALUE…")
 	}
 	content, err := os.ReadFile(s.ts.MkAbs(args[0]))
 	if err != nil {
@@ -150,7 +151,7 @@ func (s *script) result(args []string) error {
 
 func (s *script) capture(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("usage: capture NAME")
+		return errors.New("usage: capture NAME")
 	}
 	s.ts.Setenv(args[0], strings.TrimSpace(s.ts.ReadFile("stdout")))
 	return nil
@@ -159,7 +160,7 @@ func (s *script) capture(args []string) error {
 // trail checks the journal of the state directory.
 func (s *script) trail(args []string) error {
 	if len(args) < 1 || args[0] != "complete" && args[0] != "denied" {
-		return fmt.Errorf("usage: trail complete|denied ARG…")
+		return errors.New("usage: trail complete|denied ARG…")
 	}
 	if err := s.exits(append([]string{"0", "cellos", "audit", "verify"}, args[1:]...)); err != nil {
 		return err
@@ -207,7 +208,7 @@ func files(dirs ...string) (list []string, err error) {
 
 func (s *script) nowhere(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("usage: nowhere TEXT")
+		return errors.New("usage: nowhere TEXT")
 	}
 	list, err := files(s.work)
 	if err != nil {
@@ -227,7 +228,7 @@ func (s *script) nowhere(args []string) error {
 
 func (s *script) empty(args []string) error {
 	if len(args) < 1 {
-		return fmt.Errorf("usage: empty DIR…")
+		return errors.New("usage: empty DIR…")
 	}
 	for _, dir := range args {
 		list, err := files(s.ts.MkAbs(dir))
@@ -245,7 +246,7 @@ func (s *script) empty(args []string) error {
 // is asked.
 func (s *script) dnsServer(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("usage: dnsserver NAME")
+		return errors.New("usage: dnsserver NAME")
 	}
 	log, err := os.Create(filepath.Join(s.work, args[0]+".log"))
 	if err != nil {
