@@ -49,7 +49,7 @@ func TestSummary(t *testing.T) {
 	want := `ran for 1.23s, with 400ms of CPU and 38 MiB of memory at most
 allowed: a.example (2 times), b.example
 refused: evil.example (12 times), others (40 times)
-journal: /var/lib/x y.jsonl; to verify it: cellos audit verify '/var/lib/x y.jsonl'`
+the trail is in the journal; to verify it: cellos audit verify '/var/lib/x y.jsonl'`
 	for _, envelope := range []event.Envelope{event.Flat, event.Wrapped} {
 		s := record(t, envelope, events...).Summary()
 		s.Journal = "/var/lib/x y.jsonl"

@@ -15,8 +15,6 @@ type Summary struct {
 	Refused Names `json:"refused"`
 	// Journal is the file with the trail of the run.
 	Journal string `json:"journal,omitempty"`
-	// Hints are what to do about how it ended.
-	Hints []string `json:"hints,omitempty"`
 }
 
 // Ran is what a program used.
@@ -75,7 +73,7 @@ func (s *Summary) Lines() []string {
 		lines = append(lines, "refused: "+text)
 	}
 	if s.Journal != "" {
-		lines = append(lines, "journal: "+s.Journal+"; to verify it: cellos audit verify "+shellWord(s.Journal))
+		lines = append(lines, "the trail is in the journal; to verify it: cellos audit verify "+shellWord(s.Journal))
 	}
 	return lines
 }

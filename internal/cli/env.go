@@ -13,6 +13,8 @@ type Env struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
+	// Environ is the whole environment, as os.Environ has it.
+	Environ func() []string
 }
 
 // An ExitError ends the program with Code. Without Err everything has been

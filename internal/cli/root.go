@@ -16,10 +16,10 @@ func New(env *Env) *cobra.Command {
 		Long: `CellOS runs a program in an execution cell: a document declares which secrets,
 names, ports and files it may use, and for how long. Everything else does not
 exist for it. Each step and each decision is a signed event, and the last event
-proves that everything the cell created is gone.
-
-This build runs documents with cellos-supervisor; see cellos-supervisor --help.`,
-		Example: `  cellos validate cell.yaml         check a document without running it
+proves that everything the cell created is gone.`,
+		Example: `  cellos run cell.yaml              run a document
+  cellos run -- sh -c 'ls /'        run a program that may do nothing but this
+  cellos validate cell.yaml         check a document without running it
   cellos audit verify               verify the journal of this host
   cellos audit show events.jsonl    read a trail
   cellos gc                         clean up after supervisors that were killed`,
@@ -33,6 +33,7 @@ This build runs documents with cellos-supervisor; see cellos-supervisor --help.`
 	root.SetErr(env.Stderr)
 	root.SetIn(env.Stdin)
 	root.AddCommand(
+		newRunCmd(env),
 		newValidateCmd(env),
 		newSchemaCmd(env),
 		newAuditCmd(env),

@@ -244,31 +244,24 @@ func writeResult(path string, out supervisor.Outcome) error {
 	return nil
 }
 
-// say prints what the run came to, what to do, and the one line that ends it:
-// which code, and why.
+// say ends the words of a run.
 func say(req Request, out supervisor.Outcome, summary *account.Summary) {
-	c := req.Console
-	var hints []string
+	e := console.Ending{Message: out.Detail, OK: out.Succeeded(), Attrs: outcomeAttrs(out)}
+	if e.Message == "" {
+		e.Message = out.Reason
+	}
+	if e.OK {
+		e.Message = "done: " + e.Message
+	} else {
+		e.Message = fmt.Sprintf("%s (exit %d)", e.Message, out.Code)
+	}
+	if summary != nil { // a nil pointer in an interface would not be nil
+		e.Summary = summary
+	}
 	if req.Advise != nil {
-		hints = req.Advise(out)
+		e.Hints = req.Advise(out)
 	}
-	var shown console.Summary // not a nil pointer in an interface that is not nil
-	if summary != nil {
-		summary.Hints = hints
-		shown = summary
-	}
-	text := out.Detail
-	if text == "" {
-		text = out.Reason
-	}
-	for _, hint := range hints {
-		c.Hint(hint)
-	}
-	if out.Succeeded() {
-		c.Done("done: "+text, true, outcomeAttrs(out), shown)
-		return
-	}
-	c.Done(fmt.Sprintf("%s (exit %d)", text, out.Code), false, outcomeAttrs(out), shown)
+	req.Console.Done(e)
 }
 
 func outcomeAttrs(out supervisor.Outcome) map[string]string {

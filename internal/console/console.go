@@ -2,7 +2,7 @@
 // standard error.
 //
 // The rules of its output: one line per step, per denial and per warning; the
-// last line says how the run ended, why, and what to do. Colours only on a
+// last line says how the run ended and why; hints what to do follow it. Colours only on a
 // terminal and never with NO_COLOR. Control bytes in anything that came from a
 // cell or a document are escaped. With JSON every line is one object. Quiet
 // keeps warnings and failures.
@@ -81,6 +81,7 @@ type line struct {
 	Message string            `json:"message"`
 	Attrs   map[string]string `json:"attrs,omitempty"`
 	Summary Summary           `json:"summary,omitempty"`
+	Hints   []string          `json:"hints,omitempty"`
 }
 
 // SGR sequences (ECMA-48 8.3.117) per level.
@@ -148,9 +149,6 @@ func (c *Console) Denied(d Denial) {
 // Warn says what is not as it was asked for.
 func (c *Console) Warn(message string) { c.write("warn", "warning", message, nil) }
 
-// Hint says what to do about the line before.
-func (c *Console) Hint(message string) { c.write("warn", "hint", "hint: "+message, nil) }
-
 // Error says what failed.
 func (c *Console) Error(message string) { c.write("error", "error", message, nil) }
 
@@ -158,20 +156,38 @@ func (c *Console) Error(message string) { c.write("error", "error", message, nil
 // print it, so that editors can jump there.
 func (c *Console) Finding(text string) { c.write("error", "finding", text, nil) }
 
-// Done says how it ended, after what it came to, which may be nil.
-func (c *Console) Done(message string, ok bool, attrs map[string]string, summary Summary) {
+// An Ending is how a run ended.
+type Ending struct {
+	Message string
+	OK      bool
+	Attrs   map[string]string
+	Summary Summary  // nil if there is nothing to sum up
+	Hints   []string // what to do about it
+}
+
+// Done says how it ended: what it came to, which code and why, what to do. In
+// JSON that is one object, the last.
+func (c *Console) Done(e Ending) {
 	level := "info"
-	if !ok {
+	if !e.OK {
 		level = "error"
 	}
+	done := line{Level: level, Kind: "done", Message: e.Message, Attrs: e.Attrs, Summary: e.Summary, Hints: e.Hints}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if summary != nil && c.opts.Format != JSON {
-		for _, text := range summary.Lines() {
+	if c.opts.Format == JSON {
+		c.print(done)
+		return
+	}
+	if e.Summary != nil {
+		for _, text := range e.Summary.Lines() {
 			c.print(line{Level: "info", Kind: "summary", Message: text})
 		}
 	}
-	c.print(line{Level: level, Kind: "done", Message: message, Attrs: attrs, Summary: summary})
+	c.print(done)
+	for _, hint := range e.Hints {
+		c.print(line{Level: "warn", Kind: "hint", Message: "hint: " + hint})
+	}
 }
 
 // Escape makes text from a cell safe to print: control characters, invalid

@@ -42,7 +42,7 @@ func TestQuietKeepsWhatMatters(t *testing.T) {
 	var buf bytes.Buffer
 	c := New(&buf, Options{Program: "cellos", Quiet: true})
 	c.Step("network", "network ready")
-	c.Done("done", true, nil, nil)
+	c.Done(Ending{Message: "done", OK: true})
 	if buf.Len() != 0 {
 		t.Errorf("quiet wrote %q", buf.String())
 	}
@@ -83,17 +83,18 @@ func (twoLines) Lines() []string { return []string{"one", "two\x1b"} }
 
 func TestSummary(t *testing.T) {
 	var buf bytes.Buffer
-	New(&buf, Options{Program: "cellos"}).Done("done", true, nil, twoLines{})
-	if want := "cellos: one\ncellos: two\\x1b\ncellos: done\n"; buf.String() != want {
+	New(&buf, Options{Program: "cellos"}).Done(Ending{Message: "done", OK: true, Summary: twoLines{}, Hints: []string{"try"}})
+	if want := "cellos: one\ncellos: two\\x1b\ncellos: done\ncellos: hint: try\n"; buf.String() != want {
 		t.Errorf("got %q, want %q", buf.String(), want)
 	}
 	buf.Reset()
-	New(&buf, Options{Format: JSON}).Done("done", true, nil, twoLines{7})
+	New(&buf, Options{Format: JSON}).Done(Ending{Message: "done", OK: true, Summary: twoLines{7}, Hints: []string{"try"}})
 	var l struct {
 		Kind    string
 		Summary twoLines
+		Hints   []string
 	}
-	if err := json.Unmarshal(buf.Bytes(), &l); err != nil || l.Kind != "done" || l.Summary.N != 7 {
+	if err := json.Unmarshal(buf.Bytes(), &l); err != nil || l.Kind != "done" || l.Summary.N != 7 || len(l.Hints) != 1 {
 		t.Errorf("%s: %v", buf.String(), err)
 	}
 }
