@@ -49,6 +49,9 @@ const (
 	// OpMask hides Target: a file under /dev/null, a directory under an
 	// empty file system. What does not exist is hidden already.
 	OpMask
+	// OpFreeze makes Target, if it exists, a mount of its own with the
+	// attributes Flags.
+	OpFreeze
 	// OpDetach unmounts Target and removes the directory (umount2(2)).
 	OpDetach
 	// OpPivot makes the working directory the root and detaches the old one

@@ -74,6 +74,12 @@ func (s *Step) runFile(files []int) syscall.Errno {
 		return setAttributes(atCWD, s.Target, atSymlinkNofollow, s.Flags)
 	case OpMask:
 		return mask(s.Target)
+	case OpFreeze:
+		var stat syscall.Stat_t
+		if err := syscall.Lstat(s.Target, &stat); err == syscall.ENOENT {
+			return 0
+		}
+		return bind(&Step{Source: s.Target, Target: s.Target, Flags: s.Flags})
 	case OpDetach:
 		const detach = 2 // MNT_DETACH
 		if err := syscall.Unmount(s.Target, detach); err != nil {

@@ -57,6 +57,11 @@ type Host struct {
 	IPv6 bool
 	// UpstreamOverride replaces the address of every resolver if valid.
 	UpstreamOverride netip.AddrPort
+	// Files are what a file view depends on. Nil is a backend that shows the
+	// workload the host's own files, and has it run as the caller.
+	Files *HostFiles
+	// IDBlocks is whether a cell can have host ids of its own.
+	IDBlocks bool
 	// Nameservers are the host's own resolvers.
 	Nameservers []netip.AddrPort
 	// RunTimeoutMax is the operator's upper bound on the run, 0 for none.
@@ -89,6 +94,9 @@ func Compile(doc *cell.Document, host Host) (*Plan, []Finding) {
 	c.process()
 	c.time()
 	c.limits()
+	c.identity()
+	c.files()
+	c.resources()
 	c.resolver()
 	c.network()
 	c.isolation()
@@ -128,7 +136,7 @@ func (c *compiler) process() {
 	}
 	if run.WorkingDirectory != "" {
 		p.Dir, p.Workspace = run.WorkingDirectory, true
-		if !c.host.Namespaces.Mnt {
+		if !c.host.Namespaces.Mnt && c.host.Files == nil {
 			c.refuse("spec.run.workingDirectory",
 				"a fresh file system for the working directory needs a mount namespace, which this cell does not have",
 				"add mnt to CELLOS_SUBPROCESS_UNSHARE")
@@ -193,6 +201,10 @@ func (c *compiler) isolation() {
 			c.refuse("CELLOS_CELL_BACKEND", fmt.Sprintf("backend %s is a test double: the workload sees the host's files as the supervisor's user", c.host.Backend),
 				"set CELLOS_DEPLOYMENT_PROFILE=portable if that is what you want")
 		}
+	}
+	if id := c.plan.Identity; id != nil && id.As != nil {
+		c.plan.Isolation["userNamespace"] = Control{Partial, fmt.Sprintf(
+			"user namespace with ids of its own, but the cell's user is user %d of the host, who owns a mount that cannot be mapped", id.As.UID)}
 	}
 	var missing []string
 	for _, name := range mandatory {

@@ -21,8 +21,13 @@ type Plan struct {
 	// Network is nil on a backend without a relay.
 	Network *Network   `json:"network,omitempty"`
 	Unshare Namespaces `json:"namespaces"`
-	Time    Time       `json:"time"`
-	Events  Events     `json:"events"`
+	// Identity, Files and Limits are nil on a backend that has none of its
+	// own.
+	Identity *Identity `json:"identity,omitempty"`
+	Files    *FileView `json:"files,omitempty"`
+	Limits   *Limits   `json:"limits,omitempty"`
+	Time     Time      `json:"time"`
+	Events   Events    `json:"events"`
 	// Isolation is what the backend will enforce, control by control.
 	Isolation Report `json:"isolation"`
 	// Warnings are the places where profile portable runs with less than

@@ -140,6 +140,9 @@ func (s Snapshot) files() {
 	for _, dir := range dirs {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
+			if e.Name() == "ids" && dir != s.tmp {
+				continue // the host's one lock file, made once and for all cells
+			}
 			s.add("file %s", filepath.Join(dir, e.Name()))
 		}
 	}
