@@ -201,7 +201,7 @@ func TestDraftErrors(t *testing.T) {
 		"--mount /: ":     {mounts: []string{"/"}},
 		`--tool nope: "nope": there is no such program`: {tools: []string{"nope"}},
 		"--env SECRET: write NAME=VALUE":                {vars: []string{"SECRET"}},
-		`--env: "1A": must be the name`:                                    {vars: []string{"1A=x"}},
+		`--env: "1A": must be the name`:                 {vars: []string{"1A=x"}},
 		"--ttl 10: write a time":                        {ttl: "10"},
 		"--ttl 0s: write a time":                        {ttl: "0s"},
 		"--memory 1X: write a size":                     {memory: "1X"},
