@@ -39,7 +39,21 @@ func at(step string, err error) error {
 	if !errors.As(err, &errno) {
 		return &refusal{step: step, errno: syscall.EIO, text: err.Error()}
 	}
-	return &refusal{step: step, errno: errno}
+	r := &refusal{step: step, errno: errno}
+	if err != error(errno) {
+		r.text = err.Error()
+	}
+	return r
+}
+
+// Step names the step of a trial that failed, for abilities that are defined
+// elsewhere. It returns nil for nil.
+func Step(step string, err error) error { return at(step, err) }
+
+// Judge turns the end of a trial into an answer. What was forbidden is
+// remedied in the way of inContainer, what is not there in that of inKernel.
+func Judge(note string, err error, inContainer, inKernel string) Result {
+	return denied(judge(note, err), err, inContainer, inKernel)
 }
 
 // judge turns the end of a trial into an answer. A refusal says no; whatever
