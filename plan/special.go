@@ -16,9 +16,9 @@ var (
 	sixToFourPrefix  = netip.MustParsePrefix("2002::/16")
 )
 
-// embedded returns the IPv4 address that a connection to addr may end at, or
+// Embedded returns the IPv4 address that a connection to addr may end at, or
 // addr itself.
-func embedded(addr netip.Addr) netip.Addr {
+func Embedded(addr netip.Addr) netip.Addr {
 	addr = addr.WithZone("").Unmap()
 	b := addr.As16()
 	switch {
@@ -42,7 +42,7 @@ func (n *Network) Permits(addr netip.Addr) bool {
 	if !addr.IsValid() {
 		return false
 	}
-	inner := embedded(addr)
+	inner := Embedded(addr)
 	for _, r := range specialRanges() {
 		switch {
 		case !r.Prefix.Contains(addr) && !r.Prefix.Contains(inner):
@@ -57,7 +57,7 @@ func (n *Network) Permits(addr netip.Addr) bool {
 // or the IPv4 address that it embeds.
 func (n *Network) Covers(addr netip.Addr) bool {
 	addr = addr.WithZone("").Unmap()
-	inner := embedded(addr)
+	inner := Embedded(addr)
 	return slices.ContainsFunc(n.ResponseAllow, func(p netip.Prefix) bool {
 		return p.Contains(addr) || p.Contains(inner)
 	})

@@ -1,6 +1,7 @@
 package egresstest
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cellos.io/cellos/cellinit"
 	"cellos.io/cellos/internal/testenv"
 )
 
@@ -81,8 +83,8 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 // PID is the process of the cell.
 func (c *Cell) PID() int { return c.cmd.Process.Pid }
 
-// Socket returns a socket of the cell, as socket(2) makes it.
-func (c *Cell) Socket(domain, typ, protocol int) (*os.File, error) {
+// Make returns a socket of the cell, as socket(2) makes it.
+func (c *Cell) Make(domain, typ, protocol int) (*os.File, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var req [12]byte
@@ -142,4 +144,23 @@ func serveSockets() {
 			unix.Close(fd)
 		}
 	}
+}
+
+// Socket returns a socket of the cell as PID 1 makes it.
+func (c *Cell) Socket(_ context.Context, kind cellinit.SocketKind) (*os.File, error) {
+	switch kind {
+	case cellinit.UDP4:
+		return c.Make(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	case cellinit.TCP4:
+		return c.Make(unix.AF_INET, unix.SOCK_STREAM, 0)
+	case cellinit.UDP6:
+		return c.Make(unix.AF_INET6, unix.SOCK_DGRAM, 0)
+	case cellinit.TCP6:
+		return c.Make(unix.AF_INET6, unix.SOCK_STREAM, 0)
+	case cellinit.NetlinkRoute:
+		return c.Make(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)
+	case cellinit.NetlinkNetfilter:
+		return c.Make(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
+	}
+	return nil, fmt.Errorf("socket of unknown kind %d", kind)
 }

@@ -18,7 +18,7 @@ const patience = 10 * time.Second
 // Connect connects from inside the cell as a workload would, optionally from a
 // source address. The error is that of connect(2).
 func (c *Cell) Connect(src, dst netip.AddrPort) (*net.TCPConn, error) {
-	f, err := c.Socket(domainOf(dst), unix.SOCK_STREAM, 0)
+	f, err := c.Make(domainOf(dst), unix.SOCK_STREAM, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (c *Cell) connect(f *os.File, src, dst netip.AddrPort) error {
 // SendTo sends a datagram from inside the cell, through a socket of a type and
 // protocol, and returns the error of sendto(2).
 func (c *Cell) SendTo(dst netip.AddrPort, typ, proto int, payload []byte) error {
-	f, err := c.Socket(domainOf(dst), typ, proto)
+	f, err := c.Make(domainOf(dst), typ, proto)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 // Listen listens inside the cell as a workload would.
 func (c *Cell) Listen(t testing.TB, addr netip.AddrPort) *net.TCPListener {
 	t.Helper()
-	f, err := c.Socket(domainOf(addr), unix.SOCK_STREAM, 0)
+	f, err := c.Make(domainOf(addr), unix.SOCK_STREAM, 0)
 	must(t, err)
 	defer f.Close()
 	raw, err := f.SyscallConn()

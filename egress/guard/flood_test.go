@@ -25,7 +25,7 @@ func TestFloodIsCountedExactly(t *testing.T) {
 	const senders = 2
 	var wg sync.WaitGroup
 	for range senders {
-		f, err := g.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		f, err := g.Make(unix.AF_INET, unix.SOCK_DGRAM, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func TestDeclaredPasses(t *testing.T) {
 		}
 	}
 	// It times out in the absence of a relay, so it is not waited for.
-	f, err := g.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	f, err := g.Make(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func newGuarded(t testing.TB, n *plan.Network) *guarded {
 	if err := guard.Load(g.nft, n.Rules()); err != nil {
 		t.Fatal(err)
 	}
-	f, err := g.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
+	f, err := g.Make(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func newGuarded(t testing.TB, n *plan.Network) *guarded {
 
 func (g *guarded) netlink(t testing.TB, protocol int) *netlink.Conn {
 	t.Helper()
-	f, err := g.Socket(unix.AF_NETLINK, unix.SOCK_RAW, protocol)
+	f, err := g.Make(unix.AF_NETLINK, unix.SOCK_RAW, protocol)
 	if err != nil {
 		t.Fatal(err)
 	}
