@@ -7,8 +7,8 @@
 # runs are made, up to a bound, while one is exceeded.
 set -eu
 max_bytes=$((12 * 1024 * 1024))
-max_init_us=2000
-max_main_us=8000
+max_init_us=4000
+max_main_us=12000
 few=10
 many=200
 
