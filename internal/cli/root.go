@@ -19,6 +19,7 @@ exist for it. Each step and each decision is a signed event, and the last event
 proves that everything the cell created is gone.`,
 		Example: `  cellos run cell.yaml              run a document
   cellos run -- sh -c 'ls /'        run a program that may do nothing but this
+  cellos explain cell.yaml          say in words what it allows here
   cellos validate cell.yaml         check a document without running it
   cellos audit verify               verify the journal of this host
   cellos audit show events.jsonl    read a trail
@@ -34,6 +35,7 @@ proves that everything the cell created is gone.`,
 	root.SetIn(env.Stdin)
 	root.AddCommand(
 		newRunCmd(env),
+		newExplainCmd(env),
 		newValidateCmd(env),
 		newSchemaCmd(env),
 		newAuditCmd(env),

@@ -168,18 +168,29 @@ func HostFacts(s *Settings) plan.Host {
 	}
 }
 
-// explain prints what would be enforced. Nothing is run and nothing created.
+// Plan is what Run would enforce for a document, and what it would refuse.
+// Nothing is run and nothing created.
+func Plan(s *Settings, doc *cell.Document) (*plan.Plan, []plan.Finding) {
+	return plan.Compile(doc, HostFacts(s))
+}
+
+// WritePlan writes a plan and its refusals as JSON.
+func WritePlan(w io.Writer, p *plan.Plan, refusals []plan.Finding) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(struct {
+		*plan.Plan
+		Refusals []plan.Finding `json:"refusals"`
+	}{p, refusals})
+}
+
+// explain prints what would be enforced.
 func explain(s *Settings, doc *cell.Document, parseErr error, w io.Writer) supervisor.Outcome {
 	if parseErr != nil {
 		return invalid()
 	}
-	p, refusals := plan.Compile(doc, HostFacts(s))
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(struct {
-		*plan.Plan
-		Refusals []plan.Finding `json:"refusals"`
-	}{p, refusals}); err != nil {
+	p, refusals := Plan(s, doc)
+	if err := WritePlan(w, p, refusals); err != nil {
 		return internalError(err)
 	}
 	if len(refusals) > 0 {
@@ -218,6 +229,9 @@ func settingsOutcome(err error) supervisor.Outcome {
 	out.Code, out.Reason = supervisor.ExitCannot, "cannot_enforce"
 	return out
 }
+
+// SettingsCode is the exit code of a command whose settings are wrong.
+func SettingsCode(err error) int { return settingsOutcome(err).Code }
 
 // writeResult writes the outcome so that a reader sees all of it or nothing.
 func writeResult(path string, out supervisor.Outcome) error {
