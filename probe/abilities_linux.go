@@ -31,8 +31,8 @@ const (
 	Landlock       = "landlock"
 )
 
-// Abilities returns everything that can be asked of the kernel and the files
-// of this host.
+// Abilities returns what a cell of namespaces rests on, as far as the kernel
+// and the files of this host decide it.
 func Abilities(o Options) []Ability {
 	list := []Ability{
 		quick("kernel", "the system calls that set a cell up", []string{"filesystem"}, tryCalls),
@@ -61,15 +61,21 @@ func Abilities(o Options) []Ability {
 	if o.RuntimeDir != "" {
 		list = append(list, dirAbility("runtime-dir", "a place for what lives", o.RuntimeDir, "CELLOS_RUNTIME_DIR"))
 	}
-	return append(list,
-		Ability{Name: "overlay", Means: "layers of images", Needs: []string{MountNamespace}, Try: plain("overlay", syscall.CLONE_NEWUSER|syscall.CLONE_NEWNS, remedyAdmin, "use Linux 5.11 or later with CONFIG_OVERLAY_FS")},
-		Ability{Name: "tun", Means: "the network of microVMs", Needs: []string{NetNamespace}, Try: plain("tun", unlessRoot(syscall.CLONE_NEWUSER)|syscall.CLONE_NEWNET,
+	return list
+}
+
+// OtherBackends returns what cells rest on that are virtual machines or run on
+// gVisor. They need [Abilities] before them.
+func OtherBackends() []Ability {
+	return []Ability{
+		{Name: "overlay", Means: "layers of images", Needs: []string{MountNamespace}, Try: plain("overlay", syscall.CLONE_NEWUSER|syscall.CLONE_NEWNS, remedyAdmin, "use Linux 5.11 or later with CONFIG_OVERLAY_FS")},
+		{Name: "tun", Means: "the network of microVMs", Needs: []string{NetNamespace}, Try: plain("tun", unlessRoot(syscall.CLONE_NEWUSER)|syscall.CLONE_NEWNET,
 			"chmod 0666 /dev/net/tun", "modprobe tun; in a container: run it with --device /dev/net/tun")},
-		Ability{Name: "kvm", Means: "microVMs at full speed", Try: plain("kvm", 0,
+		{Name: "kvm", Means: "microVMs at full speed", Try: plain("kvm", 0,
 			"add this user to the group kvm: usermod -aG kvm USER", "modprobe kvm_intel or kvm_amd, or turn nested virtualization on; in a container: run it with --device /dev/kvm")},
 		programAbility("qemu", "microVMs", qemuProgram(), "install "+qemuProgram()+" (Debian: qemu-system-x86, qemu-system-arm)"),
 		programAbility("runsc", "cells of gVisor", "runsc", "install runsc: https://gvisor.dev/docs/user_guide/install/"),
-	)
+	}
 }
 
 // Quick returns the names of the abilities that a run may ask for.

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
 // patient gives the probes more time than they have on an idle machine.
 func patient(o probe.Options) *probe.Prober {
-	p := probe.New(probe.Abilities(o)...)
+	p := probe.New(append(probe.Abilities(o), probe.OtherBackends()...)...)
 	p.Timeout = time.Minute
 	return p
 }
@@ -181,7 +181,7 @@ func TestControlsExist(t *testing.T) {
 	for _, control := range plan.Controls {
 		known[control] = true
 	}
-	for _, a := range probe.Abilities(probe.Options{StateDir: "/x", RuntimeDir: "/x"}) {
+	for _, a := range append(probe.Abilities(probe.Options{StateDir: "/x", RuntimeDir: "/x"}), probe.OtherBackends()...) {
 		if a.Name == "" || a.Means == "" || a.Try == nil {
 			t.Errorf("%+v lacks something", a)
 		}

@@ -23,6 +23,7 @@ proves that everything the cell created is gone.`,
   cellos validate cell.yaml         check a document without running it
   cellos audit verify               verify the journal of this host
   cellos audit show events.jsonl    read a trail
+  cellos doctor                     what this host can do, and what to change
   cellos gc                         clean up after supervisors that were killed`,
 		Version:           version.String(),
 		SilenceUsage:      true,
@@ -41,6 +42,7 @@ proves that everything the cell created is gone.`,
 		newAuditCmd(env),
 		newKeysCmd(env),
 		newGCCmd(env),
+		newDoctorCmd(env),
 		newVersionCmd(env),
 	)
 	return root

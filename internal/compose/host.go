@@ -88,6 +88,15 @@ func StateDir(getenv func(string) string) string {
 	return defaultState(getenv)
 }
 
+// RuntimeDir is where the live cells of this user are, without making
+// anything.
+func RuntimeDir(getenv func(string) string) string {
+	if dir := getenv("CELLOS_RUNTIME_DIR"); dir != "" {
+		return dir
+	}
+	return defaultRuntime(getenv)
+}
+
 func defaultState(getenv func(string) string) string {
 	if os.Geteuid() == 0 {
 		return "/var/lib/cellos"
