@@ -1,5 +1,7 @@
 package dnsproxy
 
+import "net/netip"
+
 // answer is the part of a response that does not depend on who asks: its
 // records, written so that they can stand behind any spelling of the question.
 // It is shared between clients and the cache and never changed.
@@ -12,6 +14,29 @@ type answer struct {
 	lifetime  uint32   // seconds for which it may be kept
 	resolver  string
 	texts     []string // for the verdict
+
+	addrs  []netip.Addr // of the upstream's answer to A or AAAA
+	bound  string       // the address that stands for them
+	reason Reason       // if it is not that the name is allowed
+}
+
+// judge is the reason with which the answer is given.
+func (a *answer) judge() Reason {
+	if a.reason != "" {
+		return a.reason
+	}
+	return ReasonAllowed
+}
+
+// explain is the extended error that goes with the answer, or nil.
+func (a *answer) explain() *extendedError {
+	switch a.reason {
+	case ReasonRebinding:
+		return &edeRebinding
+	case ReasonRateLimited:
+		return &edeExhausted
+	}
+	return nil
 }
 
 // Answers without records.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -40,6 +41,19 @@ type Upstream struct {
 	Dial func(ctx context.Context, network string) (net.Conn, error)
 }
 
+// Binder knows the addresses that stand for names in the cell. It is used by
+// several goroutines at once.
+type Binder interface {
+	// Bind returns the addresses of an allowed name that exists; v6 is
+	// invalid in a cell without IPv6. It returns false if there are no more.
+	Bind(name string) (v4, v6 netip.Addr, ok bool)
+	// Reverse returns the name of an address of the cell.
+	Reverse(netip.Addr) (name string, ok bool)
+	// Permits reports whether a name may lead to an address of the
+	// upstream's answer.
+	Permits(netip.Addr) bool
+}
+
 // Config is what a proxy is made of. Names, Upstreams and Record are required.
 type Config struct {
 	// Names may be resolved: exact names and "*.x" patterns in lower case,
@@ -51,6 +65,9 @@ type Config struct {
 	Deny DenyResponse
 	// Upstreams are asked in this order.
 	Upstreams []Upstream
+	// Bound, if set, gives the addresses that the answers have instead of
+	// the upstream's own.
+	Bound Binder
 	// Record is called once for every query, before its answer is sent,
 	// possibly from several goroutines at once. An error fails closed: the
 	// client gets SERVFAIL and nothing of the answer.

@@ -13,6 +13,9 @@
 // over the sockets of upstream.go, reply.go reduces what came back, answer.go
 // writes the response.
 //
+// With [Config.Bound] the client is told addresses that stand for names, in
+// bound.go, and [Proxy.Resolve] tells whoever dials them what they stand for.
+//
 // Whether a connection may be opened is the decision of package egress. The
 // package dials nothing itself: sockets come from the caller, who knows which
 // network namespace they belong to.

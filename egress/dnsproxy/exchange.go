@@ -30,6 +30,10 @@ func (w *worker) overTCP(t *try, instead bool) {
 	} else {
 		fl.live++
 	}
+	if fl.settled() {
+		f.mu.Unlock()
+		return
+	}
 	fl.tcp = true
 	f.schedule(fl)
 	f.mu.Unlock()

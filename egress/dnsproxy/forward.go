@@ -38,6 +38,7 @@ type flight struct {
 	tcp      bool   // asked over TCP because UDP did not do
 	plain    bool   // asked without EDNS because the upstream dislikes it
 	fallback *answer
+	own      *answer   // while it waits for that of the other family
 	due      time.Time // for the next try
 	done     bool
 
@@ -45,12 +46,17 @@ type flight struct {
 	first      [1]waiter
 }
 
+// settled reports whether no more upstream is to be asked. The lock is held.
+func (fl *flight) settled() bool { return fl.done || fl.own != nil }
+
 // waiter is one client of a flight.
 type waiter struct {
 	asker
 	client
 	verdict Verdict
 	began   time.Time
+	// then is called instead of an answer to a client, if set.
+	then func(w *worker, ans *answer, reason Reason)
 }
 
 // try is one question sent over UDP.
@@ -79,17 +85,28 @@ func (w *worker) forward(c *client, v *Verdict, now time.Time) {
 	}
 	fresh := fl == nil
 	if fresh {
-		fl = &flight{key: string(q.keyBytes()), wire: append([]byte(nil), q.wireName()...), kind: q.kind}
-		fl.waiters = fl.first[:0]
-		f.flights[fl.key] = fl
+		fl = f.begin(string(q.keyBytes()), append([]byte(nil), q.wireName()...), q.kind)
 	}
 	v.Name = fl.key[2:]
-	fl.waiters = append(fl.waiters, waiter{asker: q.asker, client: *c, verdict: *v, began: now})
-	f.waiting++
+	f.wait(fl, waiter{asker: q.asker, client: *c, verdict: *v, began: now})
 	f.mu.Unlock()
 	if fresh {
 		w.try(fl)
 	}
+}
+
+// begin adds a flight. The lock is held.
+func (f *forwarder) begin(key string, wire []byte, kind uint16) *flight {
+	fl := &flight{key: key, wire: wire, kind: kind}
+	fl.waiters = fl.first[:0]
+	f.flights[key] = fl
+	return fl
+}
+
+// wait adds a waiter to a flight. The lock is held.
+func (f *forwarder) wait(fl *flight, x waiter) {
+	fl.waiters = append(fl.waiters, x)
+	f.waiting++
 }
 
 // try asks the next upstream, and the one after it if that fails at once.
@@ -97,7 +114,7 @@ func (w *worker) try(fl *flight) {
 	f := &w.p.fwd
 	for again := true; again; {
 		f.mu.Lock()
-		if fl.done {
+		if fl.settled() {
 			f.mu.Unlock()
 			return
 		}
@@ -174,7 +191,7 @@ const (
 func (f *forwarder) open(t *try, w *worker) openState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if t.fl.done {
+	if t.fl.settled() {
 		return moot
 	}
 	if t.s.dead || t.s.retired {
@@ -292,7 +309,7 @@ func (w *worker) failed(fl *flight, ans *answer) (again bool) {
 	}
 	fl.live--
 	switch {
-	case fl.done:
+	case fl.settled():
 		f.mu.Unlock()
 		return false
 	case ans != nil && !fl.plain && (ans.rcode == RcodeFormatError || ans.rcode == RcodeNotImplemented):

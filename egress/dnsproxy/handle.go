@@ -24,12 +24,20 @@ func (w *worker) handle(msg []byte, cut bool, c *client, limit int, now time.Tim
 		w.allow(c, &v, now, ans, 0)
 		return
 	}
+	if ans := w.p.reverse(q.name(), q.kind); ans != nil {
+		w.allow(c, &v, now, ans, 0)
+		return
+	}
 	if !listed {
 		w.deny(c, &v, ReasonNotInAllowlist, now)
 		return
 	}
 	if !w.p.types[q.kind] {
 		w.deny(c, &v, ReasonQueryType, now)
+		return
+	}
+	if w.p.withheld(q.kind) {
+		w.allow(c, &v, now, localNone, 0)
 		return
 	}
 	if e, age := w.p.cache.get(q.keyBytes(), now); e != nil {
@@ -41,9 +49,8 @@ func (w *worker) handle(msg []byte, cut bool, c *client, limit int, now time.Tim
 
 // allow answers the query that the worker has parsed.
 func (w *worker) allow(c *client, v *Verdict, now time.Time, ans *answer, age uint32) {
-	v.Allow, v.Reason = true, ReasonAllowed
-	v.ResolverID, v.Answers = ans.resolver, ans.texts
-	w.respond(c, &w.q.asker, w.q.wireName(), w.q.kind, v, now, ans, age, nil)
+	v.give(ans, ans.judge())
+	w.respond(c, &w.q.asker, w.q.wireName(), w.q.kind, v, now, ans, age, ans.explain())
 }
 
 // deny refuses the query that the worker has parsed and says how it would have

@@ -19,10 +19,39 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// peer is the address of a client, as the kernel writes it.
+// peer is the address of a client, as the kernel writes it, and on a socket
+// that asks for it the one at which it has asked.
 type peer struct {
 	raw unix.RawSockaddrInet6 // or an Inet4, which is shorter
 	len uint32
+	// at is IP_PKTINFO or IPV6_PKTINFO, the same for what is received and
+	// for what is sent (ip(7), RFC 3542); atLen is 0 without.
+	at    [pktinfoLen]byte
+	atLen uint32
+}
+
+// pktinfoLen is room for the longer of the two, with its header.
+const pktinfoLen = 40
+
+// asked notes at which address a datagram has arrived. The interface it came
+// in by does not matter to the answer.
+func (p *peer) asked(control []byte) {
+	p.atLen = 0
+	if len(control) < unix.SizeofCmsghdr || len(control) > len(p.at) {
+		return
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	index := unix.SizeofCmsghdr // of the number of the interface
+	switch {
+	case h.Level == unix.SOL_IP && h.Type == unix.IP_PKTINFO && len(control) >= unix.CmsgLen(unix.SizeofInet4Pktinfo):
+	case h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_PKTINFO && len(control) >= unix.CmsgLen(unix.SizeofInet6Pktinfo):
+		index += 16
+	default:
+		return
+	}
+	copy(p.at[:], control)
+	clear(p.at[index : index+4])
+	p.atLen = uint32(len(control))
 }
 
 func (p *peer) addrPort() netip.AddrPort {
@@ -42,6 +71,7 @@ type receiver struct {
 	hdr   [batchLen]mmsghdr
 	iov   [batchLen]unix.Iovec
 	peers [batchLen]peer
+	at    [batchLen][pktinfoLen]byte
 	buf   [batchLen][maxUDP]byte
 
 	read  func(fd uintptr) bool // one closure, made once
@@ -62,6 +92,7 @@ func newReceiver(c *net.UDPConn) (*receiver, error) {
 		h.Iov = &r.iov[i]
 		h.SetIovlen(1)
 		h.Name = (*byte)(unsafe.Pointer(&r.peers[i].raw))
+		h.Control = &r.at[i][0]
 	}
 	r.read = func(fd uintptr) bool {
 		n, _, e := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdr)), batchLen, unix.MSG_DONTWAIT, 0, 0)
@@ -75,6 +106,7 @@ func newReceiver(c *net.UDPConn) (*receiver, error) {
 func (r *receiver) receive() (int, error) {
 	for i := range r.hdr {
 		r.hdr[i].hdr.Namelen = unix.SizeofSockaddrInet6
+		r.hdr[i].hdr.SetControllen(pktinfoLen)
 	}
 	if err := r.conn.Read(r.read); err != nil {
 		return 0, err
@@ -90,6 +122,7 @@ func (r *receiver) receive() (int, error) {
 func (r *receiver) datagram(i int) (b []byte, cut bool, from *peer) {
 	h := &r.hdr[i]
 	r.peers[i].len = h.hdr.Namelen
+	r.peers[i].asked(r.at[i][:min(h.hdr.Controllen, pktinfoLen)])
 	return r.buf[i][:h.n], h.hdr.Flags&unix.MSG_TRUNC != 0, &r.peers[i]
 }
 
@@ -137,11 +170,17 @@ func (s *sender) room() []byte { return s.buf[s.n*s.cap : s.n*s.cap : (s.n+1)*s.
 func (s *sender) add(n int, to *peer) {
 	s.iov[s.n].SetLen(n)
 	h := &s.hdr[s.n].hdr
+	h.Control = nil
+	h.SetControllen(0)
 	if to == nil {
 		h.Name, h.Namelen = nil, 0
 	} else {
 		s.to[s.n] = *to
 		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&s.to[s.n].raw)), to.len
+		if to.atLen > 0 {
+			h.Control = &s.to[s.n].at[0]
+			h.SetControllen(int(to.atLen))
+		}
 	}
 	s.n++
 }

@@ -135,6 +135,10 @@ func (r *replyReader) chain(records []record, wire []byte, kind uint16, ans *ans
 				return nil, false, err
 			}
 			ans.answers++
+			if kind == typeA || kind == typeAAAA {
+				addr, _ := netip.AddrFromSlice(r.msg[rec.data : rec.data+rec.rd])
+				ans.addrs = append(ans.addrs, addr)
+			}
 		}
 		if found || cname < 0 {
 			return name, found, nil

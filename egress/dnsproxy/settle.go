@@ -80,6 +80,10 @@ func (w *worker) settle(fl *flight, up *upstream, ans *answer) {
 		w.retry(fl, ans)
 		return
 	}
+	if w.p.binds(fl.kind) {
+		w.bind(fl, ans)
+		return
+	}
 	w.p.cache.put(fl.key, ans, time.Now())
 	w.deliver(fl, w.p.fwd.finish(fl), ReasonAllowed, ans)
 }
@@ -110,7 +114,7 @@ var (
 
 // deliver answers the clients of a flight that has ended.
 func (w *worker) deliver(fl *flight, waiters []waiter, reason Reason, ans *answer) {
-	var ede *extendedError
+	ede := ans.explain()
 	switch reason {
 	case ReasonUpstreamTimeout:
 		ede = &edeTimeout
@@ -119,9 +123,12 @@ func (w *worker) deliver(fl *flight, waiters []waiter, reason Reason, ans *answe
 	}
 	for i := range waiters {
 		c := &waiters[i]
+		if c.then != nil {
+			c.then(w, ans, reason)
+			continue
+		}
 		v := &c.verdict
-		v.Allow, v.Reason = reason == ReasonAllowed, reason
-		v.ResolverID, v.Answers = ans.resolver, ans.texts
+		v.give(ans, reason)
 		w.respond(&c.client, &c.asker, fl.wire, fl.kind, v, c.began, ans, 0, ede)
 	}
 }

@@ -13,6 +13,7 @@ const (
 	ReasonAllowed         Reason = "allowed_by_allowlist"
 	ReasonNotInAllowlist  Reason = "denied_not_in_allowlist"
 	ReasonQueryType       Reason = "denied_query_type"
+	ReasonRebinding       Reason = "denied_rebinding"
 	ReasonMalformed       Reason = "malformed_query"
 	ReasonUpstreamFailure Reason = "upstream_failure"
 	ReasonUpstreamTimeout Reason = "upstream_timeout"
@@ -51,10 +52,18 @@ type Verdict struct {
 	ResolverID string
 	// Answers are the records of the answer: addresses, names, or data as
 	// RFC 3597 writes it. At most maxAnswers; it must not be changed.
-	Answers   []string
+	Answers []string
+	// Bound is the address that the client was told instead of those.
+	Bound     string
 	Duration  time.Duration
 	Transport Transport
 	Client    netip.AddrPort
+}
+
+// give makes v the verdict that an answer is given with.
+func (v *Verdict) give(ans *answer, reason Reason) {
+	v.Allow, v.Reason = reason == ReasonAllowed, reason
+	v.ResolverID, v.Answers, v.Bound = ans.resolver, ans.texts, ans.bound
 }
 
 // maxAnswers and maxAnswerText bound what a verdict carries of a reply.
