@@ -38,7 +38,7 @@ quoted() { printf '%s' "$1" | sed 's/["\\]/\\&/g; s/[\\&|]/\\&/g'; }
 # clean COMMAND… runs it with the settings below and no others.
 clean() {
 	env -i PATH="$PATH" \
-		CELLOS_DEPLOYMENT_PROFILE=portable CELLOS_CELL_BACKEND=stub CELLOS_SUBPROCESS_UNSHARE=net \
+		CELLOS_DEPLOYMENT_PROFILE=portable CELLOS_CELL_BACKEND=stub CELLOS_SUBPROCESS_UNSHARE=net,user \
 		CELLOS_STATE_DIR="$dir/state" CELLOS_RUNTIME_DIR="$dir/run" "$@"
 }
 
