@@ -27,6 +27,12 @@ type Exit struct {
 	MaxRSS int64
 }
 
+// A File is a secret that is delivered as a file.
+type File struct {
+	Name    string
+	Content []byte
+}
+
 // Reason is why a cell ended before its workload did.
 type Reason string
 

@@ -29,7 +29,7 @@
 //
 //	supervisor                       PID 1
 //	  files   descriptors      ─▶     kept for the steps
-//	  setup   steps            ─▶     runs them in order
+//	  setup   steps            ─▶     runs them in order; again until start
 //	                           ◀─     ready, or failed: step, errno
 //	  sockets kinds            ─▶     socket(2) for each, in the cell
 //	                           ◀─     sockets: errno, descriptors attached

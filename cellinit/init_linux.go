@@ -91,7 +91,7 @@ func (p *pid1) serve(kind Kind, payload []byte) error {
 		return err
 	case KindSetup:
 		steps, err := DecodeSetup(payload)
-		if err != nil || p.ready {
+		if err != nil || p.workload >= 0 {
 			return ErrFrame
 		}
 		at, errno := setup(steps, p.files)

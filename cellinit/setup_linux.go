@@ -29,7 +29,11 @@ func (s *Step) run(files []int) syscall.Errno {
 		// authority fails.
 		syscall.RawSyscall(syscall.SYS_SETFSGID, uintptr(s.Mode), 0, 0)
 		syscall.RawSyscall(syscall.SYS_SETFSUID, uintptr(s.Flags), 0, 0)
-		return 0
+		// The kernel takes a change for one of privileges: it clears the
+		// death signal (PR_SET_PDEATHSIG(2const)) and may make this process
+		// dumpable (PR_SET_DUMPABLE(2const)).
+		prctl(prSetDumpable, 0, 0)
+		return prctl(prSetPdeathsig, uintptr(syscall.SIGKILL), 0)
 	case OpPut:
 		fd, errno := s.file(files)
 		if errno != 0 {

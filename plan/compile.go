@@ -95,6 +95,7 @@ func Compile(doc *cell.Document, host Host) (*Plan, []Finding) {
 	c.time()
 	c.limits()
 	c.identity()
+	c.delivery()
 	c.files()
 	c.resources()
 	c.resolver()

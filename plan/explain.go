@@ -143,16 +143,12 @@ func (e *explainer) secrets() {
 		e.item("none")
 		return
 	}
-	delivery := cell.DeliverEnv
-	if run := e.doc.Spec.Run; run != nil && run.SecretDelivery != "" {
-		delivery = run.SecretDelivery
-	}
 	how := map[cell.SecretDelivery]string{
 		cell.DeliverEnv:                 "as a variable of this name",
-		cell.DeliverFile:                "as a file of this name in /run/secrets",
+		cell.DeliverFile:                "as a file of this name in " + SecretsDir,
 		cell.DeliverRuntimeBroker:       "when it asks for it",
 		cell.DeliverRuntimeLeasedBroker: "when it asks for it, revoked at the end",
-	}[delivery]
+	}[e.plan.Delivery]
 	var rows [][]string
 	for _, name := range e.plan.Secrets {
 		rows = append(rows, []string{shown(name), how})

@@ -43,7 +43,7 @@ func (e *explainer) writes() {
 	e.mounts(false)
 	var scratch []string
 	for _, entry := range f.Entries {
-		if entry.Kind == KindScratch {
+		if entry.Kind == KindScratch && entry.Target != SecretsDir {
 			scratch = append(scratch, shown(entry.Target))
 		}
 	}

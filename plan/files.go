@@ -92,6 +92,7 @@ func (c *compiler) files() {
 	f.proc()
 	f.dev()
 	f.scratch()
+	f.secrets()
 	f.mounts()
 	f.workingDirectory()
 	c.plan.Files = f.view

@@ -6,6 +6,8 @@ package plan
 import (
 	"net/netip"
 	"time"
+
+	"cellos.io/cellos/cell"
 )
 
 // A Plan is one cell before it exists.
@@ -17,7 +19,9 @@ type Plan struct {
 	// Process is nil for a cell without a program.
 	Process *Process `json:"process,omitempty"`
 	Secrets []string `json:"secrets"` // logical names, in document order
-	DNS     *DNS     `json:"dns,omitempty"`
+	// Delivery is how they reach the workload; empty if there are none.
+	Delivery cell.SecretDelivery `json:"secretDelivery,omitempty"`
+	DNS      *DNS                `json:"dns,omitempty"`
 	// Network is nil on a backend without a relay.
 	Network *Network   `json:"network,omitempty"`
 	Unshare Namespaces `json:"namespaces"`

@@ -122,8 +122,8 @@ func (c *run) summary() event.ComplianceSummary {
 		Placement:          placement(c.doc),
 		CommandExitCode:    c.commandExit,
 	}
-	if len(spec.Authority.SecretRefs) > 0 {
-		sum.SecretDeliveryMode = string(cell.DeliverEnv)
+	if c.plan != nil {
+		sum.SecretDeliveryMode = string(c.plan.Delivery)
 	}
 	if p := spec.Policy; p != nil {
 		sum.PolicyPackID, sum.PolicyPackVersion = p.PackID, p.PackVersion

@@ -238,17 +238,37 @@ func (c *run) fetchSecrets(ctx context.Context) error {
 	lease, err := c.s.Broker.Resolve(ctx, c.id, names)
 	if err != nil {
 		reason := errors.New("a declared secret could not be had")
-		if emitErr := c.emit(event.IdentityFailed{KeyNames: names, Delivery: string(cell.DeliverEnv), Reason: reason.Error()}); emitErr != nil {
-			return emitErr
-		}
-		return refuse(ExitSecret, reasonSecret, err)
+		return c.withoutSecrets(reason, err)
 	}
 	c.lease = lease
-	if err := c.emit(event.IdentityMaterialized{KeyNames: names, Delivery: string(cell.DeliverEnv), LeaseID: lease.ID}); err != nil {
+	if c.plan.Delivery == cell.DeliverFile {
+		if err := c.deliver(ctx); err != nil {
+			return c.withoutSecrets(errors.New("the secrets could not be written"), err)
+		}
+	}
+	if err := c.emit(event.IdentityMaterialized{KeyNames: names, Delivery: string(c.plan.Delivery), LeaseID: lease.ID}); err != nil {
 		return err
 	}
 	c.s.Console.Step("secrets", fmt.Sprintf("%d secrets from broker %s", len(names), c.s.Broker.Name()))
 	return nil
+}
+
+// withoutSecrets ends a run that cannot have its secrets. The reason is for
+// the trail, which holds nothing that a broker said.
+func (c *run) withoutSecrets(reason, err error) error {
+	if emitErr := c.emit(event.IdentityFailed{KeyNames: c.plan.Secrets, Delivery: string(c.plan.Delivery), Reason: reason.Error()}); emitErr != nil {
+		return emitErr
+	}
+	return refuse(ExitSecret, reasonSecret, err)
+}
+
+// deliver writes the secrets into files of the cell.
+func (c *run) deliver(ctx context.Context) error {
+	files := make([]backend.File, len(c.plan.Secrets))
+	for i, name := range c.plan.Secrets {
+		files[i] = backend.File{Name: name, Content: c.lease.Values[name].Reveal()}
+	}
+	return c.cell.Deliver(ctx, files)
 }
 
 // start runs the workload. Its trail is on disk before its first instruction.
@@ -284,6 +304,9 @@ func (c *run) environment() []string {
 	var env []string
 	for _, name := range slices.Sorted(maps.Keys(c.plan.Process.Vars)) {
 		env = append(env, name+"="+c.plan.Process.Vars[name])
+	}
+	if c.plan.Delivery != cell.DeliverEnv {
+		return env
 	}
 	for _, name := range c.plan.Secrets {
 		env = append(env, name+"="+string(c.lease.Values[name].Reveal()))

@@ -43,6 +43,9 @@ type Cell interface {
 	ListenUDP(netip.AddrPort) (*net.UDPConn, error)
 	ListenTCP(netip.AddrPort) (*net.TCPListener, error)
 	Dial(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error)
+	// Deliver writes files that the workload alone may read where the plan
+	// has a place for them, before Start.
+	Deliver(ctx context.Context, files []backend.File) error
 	// Start runs the workload with exactly this environment and returns its
 	// pid in the cell. PID 1 ends the cell by itself at deadline, which is
 	// in nanoseconds of the boot clock. The error is a *backend.SpawnError

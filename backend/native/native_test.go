@@ -113,7 +113,7 @@ func TestConformanceOrdinaryUser(t *testing.T) {
 	if err := os.WriteFile(exe, binary, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(exe, "-test.run=^TestConformance$", "-test.v")
+	cmd := exec.Command(exe, "-test.run=^(TestConformance|TestSecretFiles)$", "-test.v")
 	cmd.Dir = "/"
 	cmd.Env = []string{
 		"PATH=/usr/bin:/bin", "TMPDIR=" + tmp,
@@ -125,7 +125,9 @@ func TestConformanceOrdinaryUser(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if !strings.Contains(string(out), "--- PASS: TestConformance/Death/SupervisorKilled") {
-		t.Errorf("the suite did not run:\n%s", out)
+	for _, test := range []string{"TestConformance/Death/SupervisorKilled", "TestSecretFiles"} {
+		if !strings.Contains(string(out), "--- PASS: "+test) {
+			t.Errorf("%s did not run:\n%s", test, out)
+		}
 	}
 }

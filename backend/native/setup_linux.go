@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cellos.io/cellos/backend/nsproc"
+	"cellos.io/cellos/cell"
 	"cellos.io/cellos/cellinit"
 	"cellos.io/cellos/plan"
 )
@@ -64,7 +65,20 @@ func (p *preparation) setup() (nsproc.Setup, error) {
 		p.step("act as PID 1", cellinit.Step{Op: cellinit.OpFSID, Flags: initID, Mode: initID})
 	}
 	p.step("give up capabilities", cellinit.Step{Op: cellinit.OpCapabilities, Flags: readyCapabilities(p.ids != nil)})
-	return nsproc.Setup{Steps: p.steps, Files: p.files, Program: p.program()}, nil
+	return nsproc.Setup{Steps: p.steps, Files: p.files, Program: p.program(), Secrets: p.secrets()}, nil
+}
+
+// secrets is where secrets are delivered, if the plan has a place for them.
+func (p *preparation) secrets() *nsproc.Secrets {
+	if p.plan.Delivery != cell.DeliverFile {
+		return nil
+	}
+	s := &nsproc.Secrets{Dir: plan.SecretsDir}
+	if p.ids != nil {
+		s.Owner = &cellinit.User{UID: p.plan.Identity.UID, GID: p.plan.Identity.GID}
+		s.Init = &cellinit.User{UID: initID, GID: initID}
+	}
+	return s
 }
 
 // Flags and options of the file systems that a cell is made of.

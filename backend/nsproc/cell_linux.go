@@ -24,6 +24,7 @@ type Cell struct {
 	pidfd   int
 	control *control
 	program cellinit.Program
+	secrets *Secrets
 
 	killed atomic.Bool   // by us
 	done   chan struct{} // closed after status and usage are set
@@ -57,6 +58,16 @@ type Setup struct {
 	Files []*os.File
 	// Program is for Start, without its variables and its deadline.
 	Program cellinit.Program
+	// Secrets is where files are delivered; nil is nowhere.
+	Secrets *Secrets
+}
+
+// Secrets is a directory of the cell for files that the workload alone reads.
+type Secrets struct {
+	Dir string
+	// Owner is who the files belong to, and Init who PID 1 is. Without them
+	// PID 1 is the workload's user.
+	Owner, Init *cellinit.User
 }
 
 // A Step of set-up and its name for a message.
@@ -82,7 +93,7 @@ func Boot(ctx context.Context, i Init, prepare func() (Setup, error)) (*Cell, er
 	}
 	s, err := prepare()
 	if err == nil {
-		c.program = s.Program
+		c.program, c.secrets = s.Program, s.Secrets
 		err = c.setup(ctx, s)
 	}
 	if err != nil {
