@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cellos.io/cellos/probe"
 )
 
 func TestMain(m *testing.M) { os.Exit(Main(m)) }
@@ -125,6 +127,20 @@ func TestRequired(t *testing.T) {
 		if got := required(test.name, test.list); got != test.want {
 			t.Errorf("required(%q, %q) = %v", test.name, test.list, got)
 		}
+	}
+}
+
+func TestHasAsksTheProbes(t *testing.T) {
+	for name, ability := range abilities {
+		if (Has(name) == nil) != (Has(ability) == nil) {
+			t.Errorf("%s: %v, %s: %v", name, Has(name), ability, Has(ability))
+		}
+	}
+	if err := missing(probe.Result{Answer: probe.Unknown, Detail: "no answer within 1s"}); err == nil {
+		t.Error("an unknown answer counts as yes")
+	}
+	if err := missing(probe.Result{Answer: probe.Unsupported, Detail: "no", Remedy: "do it"}); err == nil || !strings.Contains(err.Error(), "do it") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -17,20 +17,26 @@
 package testenv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"cellos.io/cellos/probe"
 )
 
 // RequireVar is the environment variable that turns skips into failures.
 const RequireVar = "CELLOS_TEST_REQUIRE"
 
 // Need skips the test unless the machine has everything that is named: root,
-// userns, netns, pidns, mount, or else the name of a program in PATH.
+// userns, netns, pidns, mount, an ability of package probe by its own name, or
+// else the name of a program in PATH.
 func Need(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -54,29 +60,53 @@ func required(name, list string) bool {
 	return false
 }
 
-// probed remembers answers: a machine does not change during a test run.
-var probed sync.Map // name → func() error
+// patience is how long one probe may take on a machine that runs other tests.
+const patience = 30 * time.Second
+
+// host remembers what is certain: a machine does not change during a test run.
+var host = sync.OnceValue(func() *probe.Prober {
+	p := probe.New(append(probe.Abilities(probe.Options{}), probe.OtherBackends()...)...)
+	p.Timeout = patience
+	return p
+})
+
+// abilities are what tests call those they need most.
+var abilities = map[string]string{
+	"userns": probe.UserNamespace,
+	"netns":  probe.NetNamespace,
+	"pidns":  probe.PIDNamespace,
+	"mount":  probe.MountNamespace,
+}
 
 // Has reports what is missing for a name, or nil. It tries the thing itself
 // and does not infer it from versions or settings.
 func Has(name string) error {
-	once, _ := probed.LoadOrStore(name, sync.OnceValue(func() error { return probe(name) }))
-	return once.(func() error)()
-}
-
-func probe(name string) error {
-	switch name {
-	case "root":
+	if name == "root" {
 		if os.Geteuid() != 0 {
 			return fmt.Errorf("running as uid %d", os.Geteuid())
 		}
 		return nil
-	case "userns", "netns", "pidns", "mount":
-		return probeNamespace(name)
+	}
+	if ability, ok := abilities[name]; ok {
+		name = ability
+	}
+	if slices.ContainsFunc(host().Abilities(), func(a probe.Ability) bool { return a.Name == name }) {
+		return missing(host().Run(context.Background(), name)[0])
 	}
 	if strings.ContainsAny(name, "/ ") || name == "" {
 		return errors.New("not a name that package testenv knows")
 	}
 	_, err := exec.LookPath(name)
 	return err
+}
+
+// missing is what a probe that did not say yes says.
+func missing(r probe.Result) error {
+	if r.Answer == probe.Works {
+		return nil
+	}
+	if r.Remedy == "" {
+		return fmt.Errorf("%s: %s", r.Answer, r.Detail)
+	}
+	return fmt.Errorf("%s: %s (%s)", r.Answer, r.Detail, r.Remedy)
 }
