@@ -47,6 +47,20 @@ const (
 	InitKilled Reason = "init_killed"
 )
 
+// A Resource is something on the host that a cell has and that does not go
+// with its PID 1. Whoever boots the cell writes it down before, and removes it
+// after.
+type Resource struct {
+	Kind ResourceKind
+	Key  string
+}
+
+// ResourceKind is a kind of resource.
+type ResourceKind string
+
+// Cgroup is a directory of a control group.
+const Cgroup ResourceKind = "cgroup"
+
 // ErrGone is the error of whatever was asked of a cell whose PID 1 has ended.
 // Why it has is in the Exit.
 var ErrGone = errors.New("PID 1 of the cell is gone")

@@ -40,10 +40,7 @@ var unbuilt = [...]feature{
 	{path: "spec.identity", what: "workload identity tokens"},
 	{path: "spec.ingress", what: "ingress"},
 
-	{path: "spec.environment.base", what: noPrivateFS},
 	{path: "spec.environment.image", what: "images"},
-	{path: "spec.environment.rootfs", what: noPrivateFS},
-	{path: "spec.authority.filesystem", what: noPrivateFS},
 	{path: "spec.authority.authorityDerivation", what: "derivation tokens"},
 	{path: "spec.authority.cdnAuthority", what: "CDN authority"},
 
@@ -62,12 +59,7 @@ var unbuilt = [...]feature{
 	{path: "spec.authority.dnsAuthority.resolvers[].serverName", what: "encrypted DNS upstreams"},
 	{path: "spec.authority.dnsAuthority.resolvers[].dnssec", what: "DNSSEC validation"},
 
-	{path: "spec.run.user", what: "a user of the cell's own"},
 	{path: "spec.run.secretDelivery", what: "this way of delivery", built: []string{string(DeliverEnv), string(DeliverFile)}, remedy: "use env or file"},
-	{path: "spec.run.limits.memoryMaxBytes", what: noCgroup},
-	{path: "spec.run.limits.cpuMax", what: noCgroup},
-	{path: "spec.run.limits.pidsMax", what: noCgroup},
-	{path: "spec.run.limits.diskMaxBytes", what: noPrivateFS},
 	{path: "spec.run.phases", what: "phases"},
 	{path: "spec.export", what: "exports"},
 	{path: "spec.telemetry.guestAgent", what: "the guest agent", built: []string{"false"}},

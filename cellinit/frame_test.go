@@ -90,7 +90,7 @@ func TestMessages(t *testing.T) {
 	program := Program{
 		Argv: []string{"a", "", "b\x00c"}, Env: []string{"K=V"}, Dir: "/", Search: []string{"/bin"},
 		Limits: []Limit{{7, 1 << 40}}, Deadline: 1 << 60, DropCapabilities: true,
-		User: &User{1000, 100}, Seccomp: "\x06\x00",
+		User: &User{1000, 100}, NullInput: true, Seccomp: "\x06\x00",
 		Landlock: Landlock{Files: 3, Scoped: 1, Rules: []LandlockRule{{"/tmp", 2}}},
 	}
 	if got, err := DecodeProgram(EncodeProgram(program)); err != nil || !reflect.DeepEqual(got, program) {

@@ -134,6 +134,9 @@ type Program struct {
 	// User is who the program is, if not who PID 1 is. PID 1 must then have
 	// CAP_SETUID and CAP_SETGID, and keeps CAP_KILL alone.
 	User *User
+	// NullInput has the program read the cell's own /dev/null in place of
+	// descriptor 0, which is a file of the host's.
+	NullInput bool
 	// Seccomp is a filter for the program, an array of struct sock_filter
 	// (seccomp(2)). Empty is none.
 	Seccomp string
@@ -152,8 +155,8 @@ type Landlock struct {
 	Rules  []LandlockRule
 }
 
-// A LandlockRule allows access below a path. One that is not there allows
-// nothing.
+// A LandlockRule allows access below a path. One that is not there, or that
+// PID 1 cannot reach, allows nothing.
 type LandlockRule struct {
 	Path   string
 	Access uint64
@@ -184,6 +187,7 @@ func EncodeProgram(p Program) []byte {
 		e.u32(p.User.UID)
 		e.u32(p.User.GID)
 	}
+	e.flag(p.NullInput)
 	e.str(p.Seccomp)
 	e.u64(p.Landlock.Files)
 	e.u64(p.Landlock.Scoped)
@@ -210,6 +214,7 @@ func DecodeProgram(payload []byte) (Program, error) {
 	if d.flag() {
 		p.User = &User{d.u32(), d.u32()}
 	}
+	p.NullInput = d.flag()
 	p.Seccomp = d.str()
 	p.Landlock.Files, p.Landlock.Scoped = d.u64(), d.u64()
 	if n := d.count(12); n > 0 {

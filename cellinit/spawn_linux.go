@@ -43,7 +43,11 @@ func spawn(p Program) (pid, pidfd int, at Stage, errno syscall.Errno) {
 	if p.User != nil {
 		sys.Credential = &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID}
 	}
-	pid, err = syscall.ForkExec(path, p.Argv, &syscall.ProcAttr{Env: p.Env, Files: []uintptr{0, 1, 2}, Sys: sys})
+	files := []uintptr{0, 1, 2}
+	if p.NullInput {
+		files[0] = uintptr(null)
+	}
+	pid, err = syscall.ForkExec(path, p.Argv, &syscall.ProcAttr{Env: p.Env, Files: files, Sys: sys})
 	// The child shared this memory until its exec, and what that does to
 	// its credentials may have set the flag.
 	prctl(prSetDumpable, 0, 0)
@@ -77,6 +81,12 @@ func (p *Program) restrict() syscall.Errno {
 	if errno := prctl(prSetNoNewPrivs, 1, 0); errno != 0 {
 		return errno
 	}
+	if len(p.Landlock.Rules) > 0 {
+		// Its paths may lead through directories that are the user's alone.
+		if errno := restrictFiles(&p.Landlock); errno != 0 {
+			return errno
+		}
+	}
 	if p.DropCapabilities {
 		var keep uint64
 		if p.User != nil {
@@ -84,11 +94,6 @@ func (p *Program) restrict() syscall.Errno {
 			keep = capKill | capSetGID | capSetUID
 		}
 		if errno := dropCapabilities(keep); errno != 0 {
-			return errno
-		}
-	}
-	if len(p.Landlock.Rules) > 0 {
-		if errno := restrictFiles(&p.Landlock); errno != 0 {
 			return errno
 		}
 	}

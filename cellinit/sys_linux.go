@@ -198,7 +198,7 @@ func restrictFiles(l *Landlock) syscall.Errno {
 	defer syscall.Close(int(rules))
 	for _, r := range l.Rules {
 		fd, err := syscall.Open(r.Path, openPath|syscall.O_CLOEXEC, 0)
-		if err == syscall.ENOENT {
+		if err == syscall.ENOENT || err == syscall.EACCES {
 			continue
 		}
 		if err != nil {

@@ -46,7 +46,9 @@ type FileEntry struct {
 	Content string `json:"content,omitempty"`
 	Mode    uint32 `json:"mode,omitempty"`
 	// User says that the entry belongs to the cell's user, not to root.
-	User     bool `json:"user,omitempty"`
+	User bool `json:"user,omitempty"`
+	// File says that a mount is one of a file, not of a directory.
+	File     bool `json:"file,omitempty"`
 	ReadOnly bool `json:"readOnly,omitempty"`
 	NoExec   bool `json:"noExec,omitempty"`
 	// Below is a source that Source lies in: from there on no symbolic link

@@ -25,7 +25,7 @@ func (f *fileCompiler) mount(field string, m cell.Mount) {
 		return
 	}
 	readOnly := m.ReadOnly == nil || *m.ReadOnly
-	e := FileEntry{Target: m.Target, Kind: KindMount, Source: m.Source, ReadOnly: readOnly, Found: &found.ID, Why: "declared: " + field}
+	e := FileEntry{Target: m.Target, Kind: KindMount, Source: m.Source, File: found.Type == "file", ReadOnly: readOnly, Found: &found.ID, Why: "declared: " + field}
 	f.add(f.mapped(e, found))
 	f.below(field, m, found, readOnly)
 	if !readOnly {
@@ -120,7 +120,7 @@ func (f *fileCompiler) below(field string, m cell.Mount, found HostMount, readOn
 		// Whoever owns what is mounted there: only the owner of the source is
 		// the cell's user.
 		f.add(FileEntry{
-			Target: m.Target + rel, Kind: KindMount, Source: m.Source + rel, Below: m.Source, ReadOnly: readOnly,
+			Target: m.Target + rel, Kind: KindMount, Source: m.Source + rel, Below: m.Source, File: sub.Type == "file", ReadOnly: readOnly,
 			Map: MapUser, Owner: &found.Owner, Found: &sub.ID, Why: "mounted below " + field,
 		})
 	}

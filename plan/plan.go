@@ -15,6 +15,8 @@ type Plan struct {
 	SpecID  string  `json:"specId"`
 	Profile Profile `json:"profile"`
 	Backend string  `json:"backend"`
+	// RunID is the run that the cell is for. A plan has none before.
+	RunID string `json:"runId,omitempty"`
 
 	// Process is nil for a cell without a program.
 	Process *Process `json:"process,omitempty"`

@@ -10,6 +10,7 @@ import (
 
 	"cellos.io/cellos/egress/dnsproxy"
 	"cellos.io/cellos/event"
+	"cellos.io/cellos/ledger"
 	"cellos.io/cellos/plan"
 )
 
@@ -46,6 +47,16 @@ func (c *run) openNetwork(ctx context.Context) error {
 
 // boot clones PID 1 with the namespaces of the plan.
 func (c *run) boot(ctx context.Context) error {
+	c.plan.RunID = c.id
+	resources, err := c.s.Backend.Resources(c.plan)
+	if err != nil {
+		return refuse(ExitCannot, reasonCannot, err)
+	}
+	for _, r := range resources {
+		if _, err := c.ledger.Intend(ledger.Kind(r.Kind), r.Key); err != nil {
+			return err
+		}
+	}
 	lockPath := filepath.Join(c.dir.path, initLockName)
 	entry, err := c.ledger.Intend(kindProcess, lockPath)
 	if err != nil {

@@ -13,14 +13,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cellos.io/cellos/backend"
+	"cellos.io/cellos/internal/cgroup"
 	"cellos.io/cellos/ledger"
 )
 
 // The kinds of resource that a run creates. Mounts, namespaces and descriptors
 // of a cell die with its PID 1 and need no entry of their own.
 const (
-	kindRunDir  ledger.Kind = "runtimeDirectory" // key: path
-	kindProcess ledger.Kind = "process"          // key: path of the lock that it holds for life
+	kindRunDir  ledger.Kind = "runtimeDirectory"          // key: path
+	kindProcess ledger.Kind = "process"                   // key: path of the lock that it holds for life
+	kindCgroup              = ledger.Kind(backend.Cgroup) // key: path
 )
 
 // Attributes of bound entries.
@@ -36,6 +39,7 @@ const pollInterval = 2 * time.Millisecond
 func removers(l *ledger.Ledger, dir *runDir) map[ledger.Kind]ledger.Remover {
 	return map[ledger.Kind]ledger.Remover{
 		kindProcess: removeProcess,
+		kindCgroup:  removeCgroup,
 		kindRunDir: func(context.Context, ledger.Entry) (ledger.Check, error) {
 			// The directory holds the list: it stays while anything else is on it.
 			if len(l.Pending()) > 1 {
@@ -47,6 +51,15 @@ func removers(l *ledger.Ledger, dir *runDir) map[ledger.Kind]ledger.Remover {
 			return ledger.Check{Method: ledger.ByPath}, nil
 		},
 	}
+}
+
+// removeCgroup removes a control group, which is listed before the processes in
+// it and so comes after them.
+func removeCgroup(ctx context.Context, e ledger.Entry) (ledger.Check, error) {
+	if err := cgroup.Remove(ctx, e.Key); err != nil {
+		return ledger.Check{}, err
+	}
+	return ledger.Check{Method: ledger.ByCgroup}, nil
 }
 
 // removeProcess ends PID 1 of a cell, and with it every process of the cell's

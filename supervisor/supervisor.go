@@ -27,6 +27,9 @@ import (
 // Backend makes cells. The conformance suite is package backendtest.
 type Backend interface {
 	Name() string
+	// Resources are what a cell of this plan will have on the host that does
+	// not go with its PID 1.
+	Resources(p *plan.Plan) ([]backend.Resource, error)
 	// Boot creates a cell with its namespaces and its PID 1, which waits for
 	// Start: nothing of the workload has run when it returns. The cell dies
 	// with the calling thread (PR_SET_PDEATHSIG, prctl(2)), which therefore

@@ -3,6 +3,7 @@ package native
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 
@@ -43,9 +44,27 @@ func (b *Backend) Boot(ctx context.Context, p *plan.Plan, stdio [3]*os.File, loc
 		init.Sys.GidMappingsEnableSetgroups = true
 		init.Sys.Credential = &syscall.Credential{Uid: initID, Gid: initID}
 	}
-	prep := &preparation{plan: p, ids: ids, exe: b.exe}
+	group, err := b.group(p)
+	if err != nil {
+		return nil, err
+	}
+	prep := &preparation{plan: p, ids: ids, exe: b.exe, stdin: stdio[0], group: group}
 	defer prep.close()
-	return nsproc.Boot(ctx, init, prep.setup)
+	if group == nil {
+		return nsproc.Boot(ctx, init, prep.setup)
+	}
+	if group.Dir != nil {
+		init.Sys.UseCgroupFD, init.Sys.CgroupFD = true, int(group.Dir.Fd())
+	}
+	c, err := nsproc.Boot(ctx, init, prep.setup)
+	if err != nil {
+		return nil, err
+	}
+	// The workload will be where the thread is that starts it: the first.
+	if err := group.Holds(c.PID()); err != nil {
+		return nil, errors.Join(fmt.Errorf("boot: %w", err), c.Close())
+	}
+	return c, nil
 }
 
 // mapsOf are the ids of a cell.

@@ -49,8 +49,8 @@ func (p *preparation) mount(e plan.FileEntry, target string) error {
 		}
 		return fmt.Errorf("%s: %w", e.Source, err)
 	}
-	p.step("mount "+e.Target, cellinit.Step{Op: cellinit.OpAttach, Target: target, File: uint32(len(p.files))})
-	p.files = append(p.files, tree)
+	p.trees = append(p.trees, tree)
+	p.step("mount "+e.Target, cellinit.Step{Op: cellinit.OpAttach, Target: target, File: p.hand(tree)})
 	return nil
 }
 

@@ -1,6 +1,9 @@
 package native
 
-import "cellos.io/cellos/plan"
+import (
+	"cellos.io/cellos/internal/cgroup"
+	"cellos.io/cellos/plan"
+)
 
 // Options configure a Backend.
 type Options struct {
@@ -8,14 +11,15 @@ type Options struct {
 	// cellinit, and the ids of a cell must be able to execute it. The
 	// default is the running one.
 	Exe string
-	// Cgroups are where limits can be set; see FindCgroups.
-	Cgroups Cgroups
+	// Cgroups are where limits of memory and processor time can be set. Nil
+	// is nowhere.
+	Cgroups *cgroup.Host
 }
 
 // A Backend starts cells.
 type Backend struct {
 	exe     string
-	cgroups Cgroups
+	cgroups *cgroup.Host
 }
 
 // New returns a Backend.

@@ -1,6 +1,8 @@
 package native
 
 import (
+	"os"
+
 	"golang.org/x/sys/unix"
 
 	"cellos.io/cellos/cellinit"
@@ -31,6 +33,8 @@ func (p *preparation) program() cellinit.Program {
 		Limits:           []cellinit.Limit{{Resource: unix.RLIMIT_NPROC, Max: tasks}},
 		DropCapabilities: true,
 		Seccomp:          filter(rootless),
+		Landlock:         landlock(landlockVersion(), p.plan.Files),
+		NullInput:        isNull(p.stdin),
 	}
 	if process.OpenFiles != 0 {
 		prog.Limits = append(prog.Limits, cellinit.Limit{Resource: unix.RLIMIT_NOFILE, Max: process.OpenFiles})
@@ -39,4 +43,10 @@ func (p *preparation) program() cellinit.Program {
 		prog.User = &cellinit.User{UID: p.plan.Identity.UID, GID: p.plan.Identity.GID}
 	}
 	return prog
+}
+
+// isNull reports whether a file is the null device (null(4)).
+func isNull(f *os.File) bool {
+	var stat unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &stat) == nil && stat.Mode&unix.S_IFMT == unix.S_IFCHR && stat.Rdev == unix.Mkdev(1, 3)
 }

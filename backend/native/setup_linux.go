@@ -11,6 +11,7 @@ import (
 	"cellos.io/cellos/backend/nsproc"
 	"cellos.io/cellos/cell"
 	"cellos.io/cellos/cellinit"
+	"cellos.io/cellos/internal/cgroup"
 	"cellos.io/cellos/plan"
 )
 
@@ -20,17 +21,25 @@ type preparation struct {
 	plan *plan.Plan
 	ids  *block // nil without ids of the cell's own
 	exe  string
+	// stdin is what the workload reads.
+	stdin *os.File
+	// group is the control group, or nil.
+	group *cgroup.Group
 
 	steps   []nsproc.Step
-	files   []*os.File            // of detached mounts, for the steps
+	files   []*os.File            // what steps refer to
+	trees   []*os.File            // those of them that are detached mounts
 	owners  map[ownerMap]*os.File // user namespaces of mounts
 	bases   map[string]*os.File   // sources that others lie in
 	scratch int                   // directories of the writable file system so far
 }
 
 func (p *preparation) close() {
-	for _, f := range p.files {
+	for _, f := range p.trees {
 		f.Close()
+	}
+	if p.group != nil {
+		p.group.Close()
 	}
 	for _, f := range p.owners {
 		f.Close()
@@ -56,6 +65,7 @@ func (p *preparation) setup() (nsproc.Setup, error) {
 		// What is made belongs to the cell's root, not to PID 1.
 		p.step("act as the cell's root", cellinit.Step{Op: cellinit.OpFSID})
 	}
+	p.enter()
 	p.step("bring lo up", cellinit.Step{Op: cellinit.OpLinkUp, Target: "lo"})
 	p.step("set the host name", cellinit.Step{Op: cellinit.OpHostname, Target: "cell"})
 	if err := p.view(); err != nil {

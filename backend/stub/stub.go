@@ -16,6 +16,7 @@ import (
 	"os"
 	"syscall"
 
+	"cellos.io/cellos/backend"
 	"cellos.io/cellos/backend/nsproc"
 	"cellos.io/cellos/plan"
 )
@@ -43,6 +44,9 @@ func New(o Options) *Backend {
 
 // Name is how a configuration calls this backend.
 func (*Backend) Name() string { return "stub" }
+
+// Resources are none: everything of a cell goes with its PID 1.
+func (*Backend) Resources(*plan.Plan) ([]backend.Resource, error) { return nil, nil }
 
 // Boot clones PID 1 with the plan's namespaces and has it set the cell up.
 // Nothing of the workload runs before Start. Stdio and lock are duplicated
