@@ -6,6 +6,9 @@ package account
 
 import (
 	"bytes"
+	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -19,9 +22,10 @@ const maxNames = 256
 // Account is a sink of records. Its zero value is ready, and safe for
 // concurrent use.
 type Account struct {
-	mu               sync.Mutex
-	completed        *event.CommandCompleted
-	allowed, refused names
+	mu                     sync.Mutex
+	completed              *event.CommandCompleted
+	resolved, unresolved   names
+	connected, unconnected names
 }
 
 // names are counts by name, in the order of their first occurrence.
@@ -58,9 +62,16 @@ var (
 	typeQuery     = event.DNSQuery{}.EventType()
 )
 
+const (
+	typeConnection = event.TypePrefix + "observability.v1.l7_egress_decision"
+	typeFlow       = event.TypePrefix + "observability.v1.network_flow_decision"
+)
+
+var read = [][]byte{[]byte(typeCompleted), []byte(typeQuery), []byte(typeConnection), []byte(typeFlow)}
+
 // Write implements sink.Sink. What cannot be read is no concern of a summary.
 func (a *Account) Write(record []byte) error {
-	if !bytes.Contains(record, []byte(typeCompleted)) && !bytes.Contains(record, []byte(typeQuery)) {
+	if !slices.ContainsFunc(read, func(typ []byte) bool { return bytes.Contains(record, typ) }) {
 		return nil
 	}
 	r, err := event.ParseRecord(bytes.TrimSuffix(record, []byte("\n")))
@@ -78,22 +89,51 @@ func (a *Account) Write(record []byte) error {
 	case typeQuery:
 		var q event.DNSQuery
 		if r.Decode(&q) == nil {
-			a.decided(strings.TrimSuffix(q.QueryName, "."), q.Decision, q.Count)
+			count(&a.resolved, &a.unresolved, q.Decision, strings.TrimSuffix(q.QueryName, "."), q.Count)
+		}
+	case typeConnection, typeFlow:
+		var d destination
+		// A connection is decided once and a flow when it ends; only what
+		// the firewall refused, in packets, was no connection.
+		if r.Decode(&d) == nil && (r.Type == typeConnection || d.Packets > 0) {
+			count(&a.connected, &a.unconnected, d.Action, d.text(), d.Count)
 		}
 	}
 	return nil
 }
 
-// decided counts a decision about a name; about which one is not known where
+// destination is what events about connections and flows have in common.
+type destination struct {
+	Destination string // address and port, as the workload sees it
+	Name        string
+	Protocol    string // of a flow; connections are TCP
+	Action      string
+	Packets     int64
+	Count       int64
+}
+
+// text is the destination as a person names it.
+func (d *destination) text() string {
+	text := d.Destination
+	if addr, err := netip.ParseAddrPort(d.Destination); err == nil && d.Name != "" {
+		text = fmt.Sprintf("%s:%d", d.Name, addr.Port())
+	}
+	if text != "" && d.Protocol != "" && d.Protocol != "tcp" {
+		text += "/" + d.Protocol
+	}
+	return text
+}
+
+// count counts a decision about a name; about which one is not known where
 // there were too many.
-func (a *Account) decided(name, decision string, count int64) {
-	list := &a.refused
+func count(allowed, refused *names, decision, name string, n int64) {
+	list := refused
 	if decision == event.Allow {
-		list = &a.allowed
+		list = allowed
 	}
 	if name == "" {
-		list.more += count
+		list.more += n
 		return
 	}
-	list.add(name, count)
+	list.add(name, n)
 }

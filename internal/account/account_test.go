@@ -47,8 +47,8 @@ func TestSummary(t *testing.T) {
 		event.CommandCompleted{Argv: []string{"x"}, ExitCode: &code, DurationMs: 1234, Usage: &event.Usage{CPUMicros: 400_400, MemoryPeakBytes: 38 << 20}},
 	}
 	want := `ran for 1.23s, with 400ms of CPU and 38 MiB of memory at most
-allowed: a.example (2 times), b.example
-refused: evil.example (12 times), others (40 times)
+names resolved: a.example (2 times), b.example
+names refused: evil.example (12 times), others (40 times)
 the trail is in the journal; to verify it: cellos audit verify '/var/lib/x y.jsonl'`
 	for _, envelope := range []event.Envelope{event.Flat, event.Wrapped} {
 		s := record(t, envelope, events...).Summary()
@@ -76,12 +76,12 @@ func TestNamesAreBounded(t *testing.T) {
 		events = append(events, query(fmt.Sprintf("n%d.example", i), "A", event.Deny, 2))
 	}
 	s := record(t, event.Flat, events...).Summary()
-	total := s.Refused.More
-	for _, n := range s.Refused.Names {
+	total := s.Unresolved.More
+	for _, n := range s.Unresolved.Names {
 		total += n.Count
 	}
-	if total != 2*asked || len(s.Refused.Names) >= asked/2 {
-		t.Errorf("%d names, %d questions; want %d", len(s.Refused.Names), total, 2*asked)
+	if total != 2*asked || len(s.Unresolved.Names) >= asked/2 {
+		t.Errorf("%d names, %d questions; want %d", len(s.Unresolved.Names), total, 2*asked)
 	}
 }
 
@@ -93,7 +93,43 @@ func TestForeignLines(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if len(a.Summary().Allowed.Names)+len(a.Summary().Refused.Names) != 0 {
+	if len(a.Summary().Resolved.Names)+len(a.Summary().Unresolved.Names) != 0 {
 		t.Error("something was counted")
+	}
+}
+
+// observed is an event about a connection or a flow.
+type observed struct {
+	typ string
+
+	Destination string `json:"destination,omitempty"`
+	Name        string `json:"name,omitempty"`
+	Protocol    string `json:"protocol,omitempty"`
+	Action      string `json:"action"`
+	Packets     int64  `json:"packets,omitempty"`
+	event.Tally
+}
+
+func (o observed) EventType() string { return event.TypePrefix + "observability.v1." + o.typ }
+
+// A connection is counted when it is decided, not again when it ends; what the
+// firewall refuses never was one.
+func TestConnections(t *testing.T) {
+	const connection, flow = "l7_egress_decision", "network_flow_decision"
+	once, often := event.Tally{Count: 1}, event.Tally{Count: 7}
+	s := record(t, event.Flat,
+		observed{connection, "198.18.0.20:443", "a.example", "", event.Allow, 0, once},
+		observed{flow, "198.18.0.20:443", "a.example", "tcp", event.Allow, 0, once},
+		observed{connection, "198.18.0.21:22", "b.example", "", event.Deny, 0, once},
+		observed{flow, "198.18.0.21:22", "b.example", "tcp", event.Deny, 0, once},
+		observed{flow, "203.0.113.5:25", "", "tcp", event.Deny, 7, often},
+		observed{flow, "[2001:db8::1]:123", "", "udp", event.Deny, 1, once},
+		observed{flow, "", "", "", event.Deny, 1000, event.Tally{Count: 1000}},
+	).Summary()
+	s.Ran = nil
+	want := `connections allowed: a.example:443
+connections refused: b.example:22, 203.0.113.5:25 (7 times), [2001:db8::1]:123/udp, others (1000 times)`
+	if got := strings.Join(s.Lines(), "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

@@ -10,9 +10,14 @@ import (
 type Summary struct {
 	// Ran is nil if no program was started.
 	Ran *Ran `json:"ran,omitempty"`
-	// Allowed and Refused are the names that were asked for.
-	Allowed Names `json:"allowed"`
-	Refused Names `json:"refused"`
+	// Resolved are the names that were asked for and allowed, Unresolved
+	// those that were refused.
+	Resolved   Names `json:"resolved"`
+	Unresolved Names `json:"unresolved"`
+	// Connected are the destinations that were allowed, Unconnected those
+	// that were refused.
+	Connected   Names `json:"connected"`
+	Unconnected Names `json:"unconnected"`
 	// Journal is the file with the trail of the run.
 	Journal string `json:"journal,omitempty"`
 }
@@ -41,7 +46,10 @@ type Name struct {
 func (a *Account) Summary() *Summary {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := &Summary{Allowed: a.allowed.list(), Refused: a.refused.list()}
+	s := &Summary{
+		Resolved: a.resolved.list(), Unresolved: a.unresolved.list(),
+		Connected: a.connected.list(), Unconnected: a.unconnected.list(),
+	}
 	if c := a.completed; c != nil && c.SpawnError == "" {
 		s.Ran = &Ran{DurationMs: c.DurationMs}
 		if c.Usage != nil {
@@ -66,11 +74,16 @@ func (s *Summary) Lines() []string {
 		lines = append(lines, fmt.Sprintf("ran for %s, with %s of CPU and %s of memory at most",
 			duration(time.Duration(r.DurationMs)*time.Millisecond), duration(time.Duration(r.CPUMicros)*time.Microsecond), size(r.MemoryPeakBytes)))
 	}
-	if text := s.Allowed.text(); text != "" {
-		lines = append(lines, "allowed: "+text)
-	}
-	if text := s.Refused.text(); text != "" {
-		lines = append(lines, "refused: "+text)
+	for _, list := range []struct {
+		what  string
+		names Names
+	}{
+		{"names resolved", s.Resolved}, {"names refused", s.Unresolved},
+		{"connections allowed", s.Connected}, {"connections refused", s.Unconnected},
+	} {
+		if text := list.names.text(); text != "" {
+			lines = append(lines, list.what+": "+text)
+		}
 	}
 	if s.Journal != "" {
 		lines = append(lines, "the trail is in the journal; to verify it: cellos audit verify "+shellWord(s.Journal))
