@@ -45,7 +45,7 @@ func Abilities(o Options) []Ability {
 	list = append(list,
 		Ability{Name: "seccomp", Means: "a filter of system calls", Controls: []string{"seccomp"}, Try: plain("seccomp", 0, remedyUnfilter, "use a kernel with CONFIG_SECCOMP_FILTER")},
 		quick(Landlock, "a second layer over the file view", []string{"landlock"}, tryLandlock),
-		Ability{Name: "idmapped-mounts", Means: "mounted files belong to the cell's user", Try: o.tryIDMaps},
+		Ability{Name: "idmapped-mounts", Means: "mounted files belong to the cell's user", Needs: []string{UserNamespace}, Try: o.tryIDMaps},
 		o.cgroupAbility("memory", "limits of memory", "cgroupMemory"),
 		o.cgroupAbility("cpu", "limits of processor time", "cgroupCpu"),
 		o.cgroupAbility("pids", "limits of processes"),
@@ -128,7 +128,12 @@ func unlessRoot(flag uintptr) uintptr {
 }
 
 func tryUserNamespace(ctx context.Context) Result {
-	note, err := trial{task: "user", flags: syscall.CLONE_NEWUSER}.run(ctx)
+	// Without id maps first: package syscall keeps the pipe that it made for
+	// them when the clone itself is refused.
+	note, err := trial{task: "wait", flags: syscall.CLONE_NEWUSER, unmapped: true}.run(ctx)
+	if err == nil {
+		note, err = trial{task: "user", flags: syscall.CLONE_NEWUSER}.run(ctx)
+	}
 	r := judge(note, err)
 	if r.Answer == Works {
 		return r

@@ -46,6 +46,8 @@ type trial struct {
 	// flags are namespaces (clone(2)). With a user namespace the child has
 	// the capabilities of a cell's PID 1 there.
 	flags uintptr
+	// unmapped is a user namespace without ids.
+	unmapped bool
 	// control, if not nil, is the child's descriptor 3.
 	control *os.File
 }
@@ -93,7 +95,7 @@ func (t trial) command(ctx context.Context) *exec.Cmd {
 		cmd.ExtraFiles = []*os.File{t.control}
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: t.flags, Pdeathsig: syscall.SIGKILL}
-	if t.flags&syscall.CLONE_NEWUSER == 0 {
+	if t.flags&syscall.CLONE_NEWUSER == 0 || t.unmapped {
 		return cmd
 	}
 	cmd.SysProcAttr.AmbientCaps = capabilities
