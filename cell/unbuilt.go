@@ -27,12 +27,6 @@ type feature struct {
 	remedy   string // empty: remove the field
 }
 
-const (
-	noRelay     = "connections to anything but the cell's own loopback"
-	noPrivateFS = "a file view of the cell's own"
-	noCgroup    = "resource control of the cell"
-)
-
 // unbuilt is the only place that says what this build does not enforce.
 // Building a feature means deleting its row.
 var unbuilt = [...]feature{
@@ -44,15 +38,12 @@ var unbuilt = [...]feature{
 	{path: "spec.authority.authorityDerivation", what: "derivation tokens"},
 	{path: "spec.authority.cdnAuthority", what: "CDN authority"},
 
-	{path: "spec.authority.egressRules[]", what: noRelay, declared: leavesCell,
-		remedy: "remove the rule; a name that is only resolved belongs into spec.authority.dnsAuthority.hostnameAllowlist"},
-	{path: "spec.authority.dnsAuthority.answers", what: "bound answers", built: []string{AnswersReal},
-		remedy: "declare real, or leave the field out"},
-	{path: "spec.authority.dnsAuthority.allowedQueryTypes[]", what: "this record type",
-		built: []string{"A", "AAAA", "CNAME", "HTTPS", "SVCB", "PTR", "TXT", "MX", "SRV", "NS", "SOA", "CAA"}},
+	{path: "spec.authority.egressRules[]", what: "this kind of rule", declared: unbuiltRule,
+		remedy: "use tcp to a name or an address, or dns"},
 	{path: "spec.authority.dnsAuthority.blockDirectWorkloadDns", what: "a path to other name servers", built: []string{"true"}},
 	{path: "spec.authority.dnsAuthority.refreshPolicy", what: "refreshing of answers"},
-	{path: "spec.authority.dnsAuthority.rebindingPolicy", what: "rebinding protection"},
+	{path: "spec.authority.dnsAuthority.rebindingPolicy.maxNovelIpsPerHostname", what: "the resolver watch"},
+	{path: "spec.authority.dnsAuthority.rebindingPolicy.rejectOnRebind", what: "the resolver watch", built: []string{"false"}},
 	{path: "spec.authority.dnsAuthority.resolvers[].protocol", what: "encrypted DNS upstreams",
 		built: []string{"do53-udp", "do53-tcp"}, remedy: "use do53-udp or do53-tcp"},
 	{path: "spec.authority.dnsAuthority.resolvers[].url", what: "encrypted DNS upstreams"},
@@ -65,15 +56,26 @@ var unbuilt = [...]feature{
 	{path: "spec.telemetry.guestAgent", what: "the guest agent", built: []string{"false"}},
 }
 
-// leavesCell reports whether an egress rule is about anything but the cell's
-// own loopback. What cannot be read does.
-func leavesCell(rule *node) bool {
-	host := rule.get("host")
-	if host == nil || host.kind != kindText {
+// unbuiltRule reports whether an egress rule is of a kind that no backend
+// enforces yet. Rules about the cell's own loopback document it, whatever their
+// protocol. What cannot be read is not built.
+func unbuiltRule(rule *node) bool {
+	host, protocol := rule.get("host"), rule.get("protocol")
+	if host == nil || host.kind != kindText || protocol == nil {
 		return true
 	}
 	t, err := ParseTarget(host.text)
-	return err != nil || !t.Loopback()
+	if err != nil {
+		return true
+	}
+	if t.Loopback() {
+		return false
+	}
+	switch Protocol(protocol.text) {
+	case TCP, DNS:
+		return t.HostLoopback()
+	}
+	return true
 }
 
 // Unbuilt returns every feature that d declares and this build does not

@@ -18,7 +18,6 @@ func TestUnbuiltTable(t *testing.T) {
 	// What it does not declare, because the rest excludes it.
 	more := strings.NewReplacer(
 		"  base: system\n", "  base: none\n    image: registry.example/app\n",
-		"[A, AAAA, SRV]", "[A, AAAA, TLSA]",
 		"blockDirectWorkloadDns: true", "blockDirectWorkloadDns: false",
 		"  filesystem:", "  authorityDerivation: {x: y}\n    cdnAuthority: {x: y}\n    filesystem:",
 	).Replace(string(text))
@@ -78,16 +77,19 @@ func TestUnbuiltPathsExist(t *testing.T) {
 // every field: none is ignored because nobody thought of it.
 var built = []string{
 	"apiVersion", "kind", "spec.id", "spec.correlation", "spec.placement", "spec.environment.vars",
-	"spec.environment.base", "spec.environment.rootfs", "spec.authority.filesystem", "spec.run.user",
+	"spec.environment.base", "spec.environment.rootfs",
 	"spec.authority.secretRefs",
+	"spec.authority.filesystem.mounts[].source", "spec.authority.filesystem.mounts[].target",
+	"spec.authority.filesystem.mounts[].readOnly", "spec.authority.filesystem.mounts[].protect[]",
+	"spec.authority.dnsAuthority.answers", "spec.authority.dnsAuthority.allowedQueryTypes[]",
+	"spec.authority.dnsAuthority.rebindingPolicy.responseIpAllowlist[]",
 	"spec.authority.dnsAuthority.hostnameAllowlist",
 	"spec.authority.dnsAuthority.denyResponse",
 	"spec.authority.dnsAuthority.resolvers[].resolverId",
 	"spec.authority.dnsAuthority.resolvers[].endpoint",
 	"spec.lifetime.ttlSeconds",
-	"spec.run.argv", "spec.run.workingDirectory", "spec.run.timeoutMs", "spec.run.timeoutSeconds",
-	"spec.run.limits.memoryMaxBytes", "spec.run.limits.cpuMax", "spec.run.limits.pidsMax", "spec.run.limits.diskMaxBytes",
-	"spec.run.limits.openFilesMax", "spec.run.limits.eventsMaxBytes", "spec.run.limits.gracefulShutdownSeconds",
+	"spec.run.argv", "spec.run.user", "spec.run.workingDirectory", "spec.run.limits.pidsMax", "spec.run.limits.diskMaxBytes", "spec.run.timeoutMs", "spec.run.timeoutSeconds",
+	"spec.authority.filesystem", "spec.run.limits.memoryMaxBytes", "spec.run.limits.cpuMax", "spec.run.limits.openFilesMax", "spec.run.limits.eventsMaxBytes", "spec.run.limits.gracefulShutdownSeconds",
 }
 
 func TestEveryFieldIsBuiltOrRefused(t *testing.T) {
@@ -138,10 +140,15 @@ func TestUnbuilt(t *testing.T) {
 		{minimal, nil},
 		{rule("127.9.9.9"), nil},
 		{rule("::1"), nil},
-		{rule("192.0.2.1"), []string{"spec.authority.egressRules[1]"}},
-		{rule("example.com"), []string{"spec.authority.egressRules[1]"}},
-		{rule("0.0.0.0/0"), []string{"spec.authority.egressRules[1]"}},
-		{rule("126.0.0.0/7"), []string{"spec.authority.egressRules[1]"}},
+		{rule("192.0.2.1"), nil},
+		{rule("example.com"), nil},
+		{rule("0.0.0.0/0"), nil},
+		{rule("126.0.0.0/7"), nil},
+		{spec(`"authority":{"egressRules":[{"host":"example.com","port":443,"protocol":"tls"}]}`), []string{"spec.authority.egressRules[0]"}},
+		{spec(`"authority":{"egressRules":[{"host":"example.com","port":443,"protocol":"https"}]}`), []string{"spec.authority.egressRules[0]"}},
+		{spec(`"authority":{"egressRules":[{"host":"example.com","port":80,"protocol":"http"}]}`), []string{"spec.authority.egressRules[0]"}},
+		{spec(`"authority":{"egressRules":[{"host":"192.0.2.1","port":123,"protocol":"udp"}]}`), []string{"spec.authority.egressRules[0]"}},
+		{spec(`"authority":{"egressRules":[{"host":"192.0.2.53","port":53,"protocol":"dns"}]}`), nil},
 		{rule(HostLoopback), []string{"spec.authority.egressRules[1]"}},
 		{spec(`"environment":{"vars":{"A":"b"}},"placement":{"poolId":"p"},"correlation":{"tenantId":"t"}`), nil},
 		{spec(`"run":{"argv":["x"],"workingDirectory":"/w","secretDelivery":"env","timeoutMs":5,"limits":{"openFilesMax":64,"eventsMaxBytes":1000000,"gracefulShutdownSeconds":1}}`), nil},
@@ -151,7 +158,7 @@ func TestUnbuilt(t *testing.T) {
 		{spec(`"telemetry":{"guestAgent":true}`), []string{"spec.telemetry.guestAgent"}},
 		{spec(`"environment":{"rootfs":"/srv/r"}`), nil},
 		{spec(`"authority":{"dnsAuthority":{"answers":"real","allowedQueryTypes":["A","TXT"],"blockDirectWorkloadDns":true}}`), nil},
-		{spec(`"authority":{"dnsAuthority":{"allowedQueryTypes":["A","DS"]}}`), []string{"spec.authority.dnsAuthority.allowedQueryTypes[1]"}},
+		{spec(`"authority":{"dnsAuthority":{"rebindingPolicy":{"rejectOnRebind":true}}}`), []string{"spec.authority.dnsAuthority.rebindingPolicy.rejectOnRebind"}},
 		{spec(`"ingress":[]`), []string{"spec.ingress"}},
 		{spec(`"ingress":""`), []string{"spec.ingress"}},
 		{spec(`"ingress":false`), []string{"spec.ingress"}},

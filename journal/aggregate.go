@@ -57,7 +57,8 @@ type entry struct {
 	added bool          // that is so
 	rest  bool          // it stands for the observations that were too many
 
-	pending int64 // observations that no event has counted
+	pending int64         // observations that no event has counted
+	sum     event.Counted // their quantities, if they add up; else nil
 	first   time.Time
 	last    time.Time // also of counted ones
 }
@@ -97,7 +98,7 @@ func (a *Aggregator) run() {
 
 // Observe counts one observation. It returns nil once the journal has an event
 // of this key, so the first observation of a key waits for the journal; data
-// is called for that one only. After an error the observation must not take
+// is called for that one, and for others only if it is event.Summed. After an error the observation must not take
 // effect: what it would have allowed is not on record.
 func (a *Aggregator) Observe(key Key, data func() event.Counted) error {
 	now := time.Now()
@@ -108,7 +109,7 @@ func (a *Aggregator) Observe(key Key, data func() event.Counted) error {
 	}
 	e := a.entries[key]
 	if e != nil && e.added {
-		e.count(now)
+		e.count(now, data)
 		err := a.err
 		a.mu.Unlock()
 		return err
@@ -125,7 +126,7 @@ func (a *Aggregator) Observe(key Key, data func() event.Counted) error {
 	if e == nil {
 		return a.begin(a.add(key, data()), now)
 	}
-	e.count(now)
+	e.count(now, data)
 	if e.added {
 		err := a.err
 		a.mu.Unlock()
@@ -138,12 +139,36 @@ func (a *Aggregator) Observe(key Key, data func() event.Counted) error {
 	return a.err
 }
 
-func (e *entry) count(now time.Time) {
+func (e *entry) count(now time.Time, data func() event.Counted) {
 	if e.pending == 0 {
 		e.first = now
 	}
 	e.pending++
 	e.last = now
+	if _, ok := e.data.(event.Summed); !ok {
+		return
+	}
+	d := data()
+	if e.rest {
+		d = d.Overflow()
+	}
+	e.put(d)
+}
+
+// put adds the quantities of what is not counted yet.
+func (e *entry) put(data event.Counted) {
+	if sum, ok := e.sum.(event.Summed); ok {
+		data = sum.Add(data)
+	}
+	e.sum = data
+}
+
+// uncounted is the data of an event about what is pending.
+func (e *entry) uncounted() event.Counted {
+	if e.sum == nil {
+		return e.data
+	}
+	return e.sum
 }
 
 func (a *Aggregator) add(key Key, data event.Counted) *entry {
@@ -159,7 +184,7 @@ func (a *Aggregator) begin(e *entry, now time.Time) error {
 	e.last = now
 	if err := a.err; err != nil {
 		// Counted all the same: the closing says how many were refused so.
-		e.count(now)
+		e.count(now, func() event.Counted { return e.data })
 		e.added = true
 		close(e.ready)
 		a.mu.Unlock()
@@ -170,8 +195,7 @@ func (a *Aggregator) begin(e *entry, now time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.appended(err) {
-		e.pending++
-		e.first = now
+		e.count(now, func() event.Counted { return e.data })
 	}
 	e.added = true
 	close(e.ready)
@@ -221,14 +245,14 @@ func (a *Aggregator) flushOne(e *entry, emit func(event.Data) error) bool {
 		a.mu.Unlock()
 		return false
 	}
-	n, first, last := e.pending, e.first, e.last
+	n, first, last, data := e.pending, e.first, e.last, e.uncounted()
 	if n == 0 || !e.added {
 		a.mu.Unlock()
 		return true
 	}
-	e.pending = 0
+	e.pending, e.sum = 0, nil
 	a.mu.Unlock()
-	err := emit(e.data.WithTally(tally(n, first, last)))
+	err := emit(data.WithTally(tally(n, first, last)))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.appended(err) {
@@ -236,6 +260,9 @@ func (a *Aggregator) flushOne(e *entry, emit func(event.Data) error) bool {
 	}
 	e.pending += n
 	e.first = first
+	if _, ok := data.(event.Summed); ok {
+		e.put(data)
+	}
 	return false
 }
 
@@ -298,11 +325,14 @@ func (a *Aggregator) closeRest(entries []*entry) error {
 			continue
 		}
 		key := Key{Type: e.key.Type, Decision: e.key.Decision}
+		data := e.uncounted().Overflow()
 		sum := sums[key]
 		if sum == nil {
-			sum = &entry{data: e.data.Overflow(), first: e.first}
+			sum = &entry{data: data, first: e.first}
 			sums[key] = sum
 			order = append(order, sum)
+		} else if total, ok := sum.data.(event.Summed); ok {
+			sum.data = total.Add(data)
 		}
 		sum.pending += e.pending
 		if e.first.Before(sum.first) {

@@ -89,7 +89,9 @@ func (c *compiler) denyResponse() DenyResponse {
 	if dns := c.spec.Authority.DNSAuthority; dns != nil && dns.DenyResponse != "" {
 		return DenyResponse(dns.DenyResponse)
 	}
-	// Real answers are the only kind here, and REFUSED is their default.
+	if c.host.Relay {
+		return DenyNXDomain // answers are bound
+	}
 	return DenyRefused
 }
 

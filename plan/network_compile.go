@@ -13,6 +13,7 @@ import (
 // network compiles the network of a cell whose backend has a relay.
 func (c *compiler) network() {
 	if !c.host.Relay {
+		c.withoutRelay()
 		return
 	}
 	n := &Network{Own4: own4, Relay4: relay4, Resolver: c.plan.DNS != nil}
@@ -34,6 +35,27 @@ func (c *compiler) network() {
 	rs := n.Rules()
 	n.Digest = rs.Digest()
 	c.plan.Network = n
+}
+
+// withoutRelay refuses what only a relay can give.
+func (c *compiler) withoutRelay() {
+	const remedy = "set CELLOS_CELL_BACKEND=native, or remove it"
+	for _, r := range c.rules() {
+		c.refuse(fmt.Sprintf("spec.authority.egressRules[%d]", r.index),
+			fmt.Sprintf("backend %s has no relay, so nothing but the cell's own loopback can be reached", c.host.Backend), remedy)
+	}
+	dns := c.spec.Authority.DNSAuthority
+	if dns == nil {
+		return
+	}
+	if dns.Answers == cell.AnswersBound {
+		c.refuse("spec.authority.dnsAuthority.answers",
+			fmt.Sprintf("backend %s has no relay, so there are no bound addresses", c.host.Backend), "declare real, or leave the field out")
+	}
+	if dns.RebindingPolicy != nil {
+		c.refuse("spec.authority.dnsAuthority.rebindingPolicy",
+			fmt.Sprintf("backend %s has no relay that could keep to it", c.host.Backend), remedy)
+	}
 }
 
 // rule is an egress rule that leads out of the cell.

@@ -14,7 +14,7 @@ import (
 // admit compiles the document and decides whether it may and can run here. The
 // host is still untouched.
 func (c *run) admit() error {
-	p, refusals := plan.Compile(c.doc, c.s.Host)
+	p, refusals := plan.Compile(c.doc, c.s.Facts(c.doc))
 	c.plan = p
 	violations := c.s.Operator.Decide(c.doc)
 

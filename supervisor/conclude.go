@@ -65,10 +65,14 @@ func (c *run) endCell() error {
 		errs = append(errs, c.streams.drain())
 		c.streams = nil
 	}
-	if c.resolver != nil {
-		errs = append(errs, c.resolver.Close())
-		c.resolver = nil
+	if c.network != nil {
+		errs = append(errs, c.network.Close())
+		c.network = nil
 	}
+	for _, resolver := range c.resolvers {
+		errs = append(errs, resolver.Close())
+	}
+	c.resolvers = nil
 	if c.cell != nil {
 		errs = append(errs, c.cell.Close())
 		c.cell = nil

@@ -2,47 +2,24 @@ package supervisor
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strconv"
 
-	"cellos.io/cellos/egress/dnsproxy"
-	"cellos.io/cellos/event"
 	"cellos.io/cellos/ledger"
-	"cellos.io/cellos/plan"
 )
 
-// rcodeServFail is SERVFAIL (RFC 1035 section 4.1.1).
-const rcodeServFail = 2
-
-// openNetwork boots the cell and starts its resolver. The resolver listens
-// before the workload can ask it anything.
+// openNetwork boots the cell and opens its network: the resolver, and on a
+// backend with a relay the firewall and the way out. All of it is there before
+// the workload can use it.
 func (c *run) openNetwork(ctx context.Context) error {
 	if err := c.boot(ctx); err != nil {
 		return err
 	}
-	if c.plan.DNS == nil {
-		return nil
+	if c.plan.Network != nil {
+		return c.openEgress(ctx)
 	}
-	if err := c.openResolver(); err != nil {
-		// The gap is recorded even where the run may go on without.
-		gap := event.DNSQuery{
-			Decision: event.Deny, ReasonCode: string(dnsproxy.ReasonUpstreamFailure), ResponseRcode: rcodeServFail,
-			UpstreamResolverID: c.plan.DNS.Upstreams[0].ID, Transport: string(dnsproxy.UDP),
-		}
-		if err := c.observe(gap); err != nil {
-			return err
-		}
-		if c.plan.Profile != plan.Portable {
-			return refuse(ExitCannot, reasonCannot, fmt.Errorf("the cell's resolver cannot be opened: %w", err))
-		}
-		c.s.Console.Warn(fmt.Sprintf("the cell runs without a resolver: %v", err))
-		return nil
-	}
-	c.s.Console.Step("network", fmt.Sprintf("resolver answers %d names", len(c.plan.DNS.Names)))
-	return nil
+	return c.openLoopbackResolver()
 }
 
 // boot clones PID 1 with the namespaces of the plan.
@@ -88,75 +65,4 @@ func (c *run) boot(ctx context.Context) error {
 		attrPID:       strconv.Itoa(booted.PID()),
 		attrStartTime: started,
 	})
-}
-
-// openResolver starts the DNS proxy on its addresses inside the cell.
-func (c *run) openResolver() error {
-	dns := c.plan.DNS
-	config := dnsproxy.Config{
-		Names:  dns.Names,
-		Types:  dns.Types,
-		Deny:   dnsproxy.DenyResponse(dns.DenyResponse),
-		Record: c.recordDNS,
-	}
-	for _, u := range dns.Upstreams {
-		config.Upstreams = append(config.Upstreams, dnsproxy.Upstream{
-			ID: u.ID, Protocol: dnsproxy.Protocol(u.Protocol), Dial: c.dialer(u),
-		})
-	}
-	proxy, err := dnsproxy.New(config)
-	if err != nil {
-		return err
-	}
-	for _, addr := range dns.Listen {
-		udp, err := c.cell.ListenUDP(addr)
-		if err != nil {
-			return errors.Join(fmt.Errorf("listen on udp %s in the cell: %w", addr, err), proxy.Close())
-		}
-		go c.serve(func() error { return proxy.ServeUDP(udp) })
-		tcp, err := c.cell.ListenTCP(addr)
-		if err != nil {
-			return errors.Join(fmt.Errorf("listen on tcp %s in the cell: %w", addr, err), proxy.Close())
-		}
-		go c.serve(func() error { return proxy.ServeTCP(tcp) })
-	}
-	c.resolver = proxy
-	return nil
-}
-
-// serve answers queries until the resolver is closed. A socket that breaks
-// earlier leaves the cell without answers, which is safe, but is said.
-func (c *run) serve(answer func() error) {
-	if err := answer(); err != nil {
-		c.s.Console.Warn(fmt.Sprintf("the cell's resolver has stopped: %v", err))
-	}
-}
-
-// dialer connects to an upstream from where it is to be reached: the host's
-// network, or the cell's.
-func (c *run) dialer(u plan.Upstream) func(ctx context.Context, network string) (net.Conn, error) {
-	if u.InCell {
-		return func(ctx context.Context, network string) (net.Conn, error) {
-			return c.cell.Dial(ctx, network, u.Addr)
-		}
-	}
-	return func(ctx context.Context, network string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, network, u.Addr.String())
-	}
-}
-
-// recordDNS turns a verdict of the resolver into an event. The proxy calls it
-// before it answers, and answers nothing if it fails.
-func (c *run) recordDNS(v dnsproxy.Verdict) error {
-	query := event.DNSQuery{
-		QueryName: v.Name, QueryType: v.Type,
-		Decision: event.Deny, ReasonCode: string(v.Reason), ResponseRcode: v.Rcode,
-		UpstreamResolverID: v.ResolverID, Answers: v.Answers,
-		DurationMicros: v.Duration.Microseconds(), Transport: string(v.Transport),
-	}
-	if v.Allow {
-		query.Decision = event.Allow
-	}
-	return c.observe(query)
 }

@@ -12,10 +12,10 @@ import (
 
 	"cellos.io/cellos/backend"
 	"cellos.io/cellos/cell"
+	"cellos.io/cellos/egress"
 	"cellos.io/cellos/egress/dnsproxy"
 	"cellos.io/cellos/event"
 	"cellos.io/cellos/internal/boottime"
-	"cellos.io/cellos/internal/console"
 	"cellos.io/cellos/journal"
 	"cellos.io/cellos/ledger"
 	"cellos.io/cellos/plan"
@@ -37,14 +37,21 @@ type run struct {
 	accepted, deadline time.Duration // of the boot clock
 	started            time.Duration
 
-	dir      *runDir
-	ledger   *ledger.Ledger
-	streams  *streams
-	cell     Cell
-	resolver *dnsproxy.Proxy
-	lease    *secret.Lease
+	dir     *runDir
+	ledger  *ledger.Ledger
+	streams *streams
+	cell    Cell
+	network *egress.Network // of a cell with a relay
+	names   *egress.Names
+	// resolvers are the resolver of the cell and those that answer in the
+	// place of declared servers.
+	resolvers []*dnsproxy.Proxy
+	lease     *secret.Lease
 
 	commandExit *int
+
+	toldMu sync.Mutex
+	told   map[string]struct{} // denials that a person was shown
 
 	interrupt     chan syscall.Signal // the first interrupt
 	urgent        chan struct{}       // closed at the second
@@ -61,6 +68,7 @@ func (s *Supervisor) open(specID, specHash string, doc *cell.Document) (*run, er
 		interrupt: make(chan syscall.Signal, 1),
 		urgent:    make(chan struct{}),
 		watching:  make(chan struct{}),
+		told:      make(map[string]struct{}),
 	}
 	trail, err := s.Journal.OpenRun(journal.RunSpec{
 		Scope:    event.Scope{SpecID: specID, CellID: cellID(c.id), RunID: c.id},
@@ -161,38 +169,11 @@ func noRoom(err error) error {
 
 // observe counts a decision about the workload. What is decided may take
 // effect only if it returns nil: the trail then has it.
-func (c *run) observe(q event.DNSQuery) error {
-	key := journal.Key{
-		Type: q.EventType(), Name: q.QueryName, Protocol: q.QueryType + "/" + q.Transport,
-		Decision: q.Decision, Reason: q.ReasonCode,
-	}
-	err := c.observations.Observe(key, func() event.Counted {
-		c.tellDenied(q)
-		return q
-	})
-	if err != nil {
+func (c *run) observe(key journal.Key, data func() event.Counted) error {
+	if err := c.observations.Observe(key, data); err != nil {
 		return c.lose(err)
 	}
 	return nil
-}
-
-// tellDenied shows a person the first denial of each kind, and its remedy.
-func (c *run) tellDenied(q event.DNSQuery) {
-	if q.Decision != event.Deny {
-		return
-	}
-	denial := console.Denial{What: fmt.Sprintf("dns: %s %s: %s", q.QueryName, q.QueryType, q.ReasonCode)}
-	switch dnsproxy.Reason(q.ReasonCode) {
-	case dnsproxy.ReasonNotInAllowlist:
-		// Nobody should paste what is no name into a shell or a document.
-		if name, err := cell.NormalizeHost(q.QueryName); err == nil {
-			denial.Rule = fmt.Sprintf("add %q to spec.authority.dnsAuthority.hostnameAllowlist", name)
-			denial.Flag = fmt.Sprintf("add --allow %s:443, or with the port that it needs", name)
-		}
-	case dnsproxy.ReasonQueryType:
-		denial.Rule = fmt.Sprintf("add %q to spec.authority.dnsAuthority.allowedQueryTypes", q.QueryType)
-	}
-	c.s.Console.Denied(denial)
 }
 
 // untilInterrupted returns a context that ends at the first interrupt, and
@@ -273,11 +254,15 @@ func (c *run) deliver(ctx context.Context) error {
 
 // start runs the workload. Its trail is on disk before its first instruction.
 func (c *run) start(ctx context.Context) error {
-	if err := c.emit(event.LifecycleStarted{
+	started := event.LifecycleStarted{
 		Backend: c.plan.Backend, Profile: string(c.plan.Profile),
 		Isolation: controls(c.plan.Isolation), Namespaces: c.plan.Unshare.Names(),
 		SpecHash: c.specHash, Placement: placement(c.doc),
-	}); err != nil {
+	}
+	if c.plan.Network != nil {
+		started.NetworkRulesDigest = c.plan.Network.Digest
+	}
+	if err := c.emit(started); err != nil {
 		return err
 	}
 	if err := c.trail.Sync(); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"cellos.io/cellos/backend"
 	"cellos.io/cellos/cell"
+	"cellos.io/cellos/egress"
 	"cellos.io/cellos/event"
 	"cellos.io/cellos/internal/console"
 	"cellos.io/cellos/journal"
@@ -46,6 +47,8 @@ type Cell interface {
 	ListenUDP(netip.AddrPort) (*net.UDPConn, error)
 	ListenTCP(netip.AddrPort) (*net.TCPListener, error)
 	Dial(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error)
+	// Socket makes a plain socket there.
+	egress.Cell
 	// Deliver writes files that the workload alone may read where the plan
 	// has a place for them, before Start.
 	Deliver(ctx context.Context, files []backend.File) error
@@ -75,11 +78,12 @@ type Broker interface {
 
 // Supervisor is what every run of this process shares.
 type Supervisor struct {
-	Backend    Backend
-	Broker     Broker
-	Journal    *journal.Journal
-	Operator   policy.Operator
-	Host       plan.Host
+	Backend  Backend
+	Broker   Broker
+	Journal  *journal.Journal
+	Operator policy.Operator
+	// Facts are what the plan of a document depends on besides it.
+	Facts      func(*cell.Document) plan.Host
 	RuntimeDir string
 	Console    *console.Console
 

@@ -65,7 +65,7 @@ func (o *doctorOptions) run(ctx context.Context) error {
 	prober.Timeout = o.timeout
 	ctx, cancel := context.WithTimeout(ctx, 2*o.timeout)
 	defer cancel()
-	d := diagnose(compose.HostFacts(settings), settingsErr, abilities, prober.Run(ctx))
+	d := diagnose(compose.HostFacts(settings, &cell.Document{}), settingsErr, abilities, prober.Run(ctx))
 	d.UID = os.Geteuid()
 	if err := o.print(d); err != nil {
 		return unusable(err)

@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"os"
 
+	"cellos.io/cellos/backend"
+	"cellos.io/cellos/backend/native"
+	"cellos.io/cellos/backend/nsproc"
 	"cellos.io/cellos/backend/stub"
+	"cellos.io/cellos/cell"
 	"cellos.io/cellos/event"
 	"cellos.io/cellos/journal"
 	"cellos.io/cellos/plan"
@@ -61,16 +65,19 @@ func Build(s *Settings, req Request) (*supervisor.Supervisor, func(), error) {
 	}
 	// The first signature costs more than the others; the cell need not wait.
 	go j.Warm()
-	host := HostFacts(s)
-	if req.Interactive && host.DNSProxy == plan.Auto && host.Namespaces.Net && len(host.Nameservers) > 0 {
-		host.DNSProxy = plan.On
+	facts := func(doc *cell.Document) plan.Host {
+		host := HostFacts(s, doc, dirs.State, dirs.Runtime)
+		if req.Interactive && host.DNSProxy == plan.Auto && host.Namespaces.Net && len(host.Nameservers) > 0 {
+			host.DNSProxy = plan.On
+		}
+		return host
 	}
 	sup := &supervisor.Supervisor{
-		Backend:    stubBackend{stub.New(stub.Options{})},
+		Backend:    backendNamed(s.Backend),
 		Broker:     broker(s.Broker, lookup),
 		Journal:    j,
 		Operator:   policy.Operator{Argv0Prefixes: s.Argv0Prefixes},
-		Host:       host,
+		Facts:      facts,
 		RuntimeDir: dirs.Runtime,
 		Console:    req.Console,
 		Stdin:      req.Workload, Stdout: req.Stdout, Stderr: req.Stderr,
@@ -113,13 +120,28 @@ func hostname() string {
 	return name
 }
 
-// stubBackend gives the stub's cells the type that the supervisor knows.
-type stubBackend struct{ *stub.Backend }
+// backendNamed is the backend that a setting names.
+func backendNamed(name string) supervisor.Backend {
+	if name == "stub" {
+		return adapter{stub.New(stub.Options{})}
+	}
+	return adapter{native.New(native.Options{})}
+}
 
-func (b stubBackend) Boot(ctx context.Context, p *plan.Plan, stdio [3]*os.File, lock *os.File) (supervisor.Cell, error) {
-	c, err := b.Backend.Boot(ctx, p, stdio, lock)
+// booter is a backend made of namespaces.
+type booter interface {
+	Name() string
+	Resources(p *plan.Plan) ([]backend.Resource, error)
+	Boot(ctx context.Context, p *plan.Plan, stdio [3]*os.File, lock *os.File) (*nsproc.Cell, error)
+}
+
+// adapter gives its cells the type that the supervisor knows.
+type adapter struct{ booter }
+
+func (a adapter) Boot(ctx context.Context, p *plan.Plan, stdio [3]*os.File, lock *os.File) (supervisor.Cell, error) {
+	c, err := a.booter.Boot(ctx, p, stdio, lock)
 	if err != nil {
-		return nil, err // not a nil *stub.Cell in an interface that is not nil
+		return nil, err // not a nil *nsproc.Cell in an interface that is not nil
 	}
 	return c, nil
 }

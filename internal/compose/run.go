@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"cellos.io/cellos/backend/native"
 	"cellos.io/cellos/backend/stub"
 	"cellos.io/cellos/cell"
 	"cellos.io/cellos/internal/account"
@@ -153,25 +154,44 @@ func ReadDocument(path string, stdin io.Reader) (name string, src []byte, err er
 	return path, src, err
 }
 
-// HostFacts are what a plan depends on besides the document.
-func HostFacts(s *Settings) plan.Host {
-	ns := s.Unshare
-	// Ending a cell is ending its PID 1, so the stub always has a pid
-	// namespace; without root it takes a user namespace to make one.
-	ns.PID = true
-	ns.User = ns.User || os.Geteuid() != 0
-	return plan.Host{
-		Profile: s.Profile, Backend: s.Backend, TestDouble: true,
-		Isolation: stub.New(stub.Options{}).Isolation(ns), Namespaces: ns,
+// HostFacts are what a plan depends on besides the document: what the operator
+// set and what this host has of what the document is about. Private are
+// directories of CellOS itself.
+func HostFacts(s *Settings, doc *cell.Document, private ...string) plan.Host {
+	host := plan.Host{
+		Profile: s.Profile, Backend: s.Backend,
 		DNSProxy: s.DNSProxy, UpstreamOverride: s.UpstreamOverride, Nameservers: Nameservers(),
 		RunTimeoutMax: s.RunTimeoutMax,
 	}
+	root := os.Geteuid() == 0
+	if s.Backend == "stub" {
+		host.TestDouble = true
+		host.Namespaces = s.Unshare
+		// Ending a cell is ending its PID 1, so the stub always has a pid
+		// namespace; without root it takes a user namespace to make one.
+		host.Namespaces.PID = true
+		host.Namespaces.User = host.Namespaces.User || !root
+		host.Isolation = stub.New(stub.Options{}).Isolation(host.Namespaces)
+		return host
+	}
+	host.Namespaces = native.Namespaces
+	host.Isolation = native.New(native.Options{}).Isolation(!root)
+	host.Relay, host.IPv6, host.IDBlocks = true, hasIPv6(), root
+	host.Files = native.HostFiles(doc, private...)
+	return host
+}
+
+// hasIPv6 is whether the kernel has IPv6 at all, also where no interface uses
+// it (ipv6(7)).
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
 }
 
 // Plan is what Run would enforce for a document, and what it would refuse.
 // Nothing is run and nothing created.
 func Plan(s *Settings, doc *cell.Document) (*plan.Plan, []plan.Finding) {
-	return plan.Compile(doc, HostFacts(s))
+	return plan.Compile(doc, HostFacts(s, doc))
 }
 
 // WritePlan writes a plan and its refusals as JSON.

@@ -44,7 +44,7 @@ type Settings struct {
 // honours.
 var (
 	knownBackends = []string{"native", "gvisor", "firecracker", "qemu", "stub"}
-	builtBackends = []string{"stub"}
+	builtBackends = []string{"native", "stub"}
 	knownBrokers  = []string{"env", "file", "vault-approle", "github-oidc", "memory"}
 	builtBrokers  = []string{"env", "file"}
 )
