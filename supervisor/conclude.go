@@ -22,6 +22,9 @@ func (c *run) conclude(ctx context.Context, out Outcome) Outcome {
 	ctx, cancel := context.WithTimeout(ctx, concludeTimeout)
 	defer cancel()
 	c.stopWatching()
+	if c.started == 0 && out.Code == ExitIncomplete {
+		out.Code = ExitInternal // the trail failed, and nothing had run
+	}
 	errs := []error{c.endCell()}
 	errs = append(errs, c.trail.Closing())
 

@@ -272,8 +272,11 @@ func (c *run) start(ctx context.Context) error {
 		return err
 	}
 	c.started = boottime.Now()
-	pid, err := c.cell.Start(ctx, c.environment(), c.deadline.Nanoseconds())
-	if errors.Is(err, backend.ErrGone) {
+	// An interrupt from here on is for wait, which asks the workload first.
+	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.deadline-c.started)
+	defer cancel()
+	pid, err := c.cell.Start(starting, c.environment(), c.deadline.Nanoseconds())
+	if errors.Is(err, backend.ErrGone) || errors.Is(err, context.DeadlineExceeded) {
 		return nil // its time was over, or PID 1 was killed: wait tells which
 	}
 	if err != nil {
@@ -281,7 +284,9 @@ func (c *run) start(ctx context.Context) error {
 		return errors.Join(notRun(c.plan.Process, err), emitErr)
 	}
 	c.s.Console.Step("run", fmt.Sprintf("running %s", c.plan.Process.Argv[0]))
-	return c.emit(event.ProcessSpawned{Program: c.plan.Process.Argv[0], Argc: len(c.plan.Process.Argv), PID: pid})
+	// It runs: without this record wait ends it, and says how it ended.
+	_ = c.emit(event.ProcessSpawned{Program: c.plan.Process.Argv[0], Argc: len(c.plan.Process.Argv), PID: pid})
+	return nil
 }
 
 // environment is the whole environment of the workload, as execve(2) takes it.

@@ -6,6 +6,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -105,6 +106,7 @@ func (s *Supervisor) Run(ctx context.Context, doc *cell.Document) (out Outcome) 
 	if err != nil {
 		return failed("open", err) // nothing was created
 	}
+	out = failed("run", errors.New("the supervisor panicked")) // unless it returns
 	// Every path ends here: destroy, revoke, destroyed, evidence. A cancelled
 	// run must clean up as well, so this is not under its context.
 	defer func() { out = c.conclude(context.WithoutCancel(ctx), out) }()
@@ -116,6 +118,8 @@ func (s *Supervisor) Run(ctx context.Context, doc *cell.Document) (out Outcome) 
 	}
 	// The document is accepted: its lifetime runs. From here on the ledger
 	// names each thing before the kernel has it.
+	ctx, cancel := c.withinLifetime(ctx)
+	defer cancel()
 	if err := c.prepare(); err != nil {
 		return failed("prepare", err)
 	}
@@ -123,14 +127,14 @@ func (s *Supervisor) Run(ctx context.Context, doc *cell.Document) (out Outcome) 
 		return Outcome{Source: FromSupervisor, Reason: reasonNothingToRun}
 	}
 	if err := c.openNetwork(ctx); err != nil {
-		return failed("network", err)
+		return failed("network", stopped(ctx, err))
 	}
 	// The cell exists, its resolver answers, and nothing runs in it.
 	if err := c.fetchSecrets(ctx); err != nil {
-		return failed("secrets", err)
+		return failed("secrets", stopped(ctx, err))
 	}
 	if err := c.start(ctx); err != nil {
-		return failed("start", err)
+		return failed("start", stopped(ctx, err))
 	}
 	// Hostile code runs: nothing that the cell says is trusted below.
 	return c.wait(ctx)

@@ -138,6 +138,22 @@ func (c *run) expired() ending {
 	return ending{reasonTTL, ExitTimeout, fmt.Sprintf("the lifetime of the cell, %v, is over", c.plan.Time.TTL)}
 }
 
+// withinLifetime returns a context that ends with the lifetime of the cell. It
+// is for what precedes the workload; from then on PID 1 has a clock as well.
+func (c *run) withinLifetime(ctx context.Context) (context.Context, context.CancelFunc) {
+	e := c.expired()
+	return context.WithTimeoutCause(ctx, c.deadline-boottime.Now(), refuse(e.code, e.reason, errors.New(e.detail)))
+}
+
+// stopped is the error of a step that was given up because its context had
+// ended: what ended it is the reason.
+func stopped(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return cause
+	}
+	return err
+}
+
 // judge turns the end of the workload into the outcome of the run.
 func (c *run) judge(exit backend.Exit, why ending) Outcome {
 	if why.reason == "" && exit.Reason == backend.Expired {
