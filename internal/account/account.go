@@ -58,13 +58,10 @@ func (*Account) Close() error { return nil }
 // The types that are read. A record is taken apart only if it has one: the
 // others are most of a short run, and its start waits for them.
 var (
-	typeCompleted = event.CommandCompleted{}.EventType()
-	typeQuery     = event.DNSQuery{}.EventType()
-)
-
-const (
-	typeConnection = event.TypePrefix + "observability.v1.l7_egress_decision"
-	typeFlow       = event.TypePrefix + "observability.v1.network_flow_decision"
+	typeCompleted  = event.CommandCompleted{}.EventType()
+	typeQuery      = event.DNSQuery{}.EventType()
+	typeConnection = event.L7EgressDecision{}.EventType()
+	typeFlow       = event.NetworkFlowDecision{}.EventType()
 )
 
 var read = [][]byte{[]byte(typeCompleted), []byte(typeQuery), []byte(typeConnection), []byte(typeFlow)}

@@ -98,33 +98,24 @@ func TestForeignLines(t *testing.T) {
 	}
 }
 
-// observed is an event about a connection or a flow.
-type observed struct {
-	typ string
-
-	Destination string `json:"destination,omitempty"`
-	Name        string `json:"name,omitempty"`
-	Protocol    string `json:"protocol,omitempty"`
-	Action      string `json:"action"`
-	Packets     int64  `json:"packets,omitempty"`
-	event.Tally
-}
-
-func (o observed) EventType() string { return event.TypePrefix + "observability.v1." + o.typ }
-
 // A connection is counted when it is decided, not again when it ends; what the
 // firewall refuses never was one.
 func TestConnections(t *testing.T) {
-	const connection, flow = "l7_egress_decision", "network_flow_decision"
 	once, often := event.Tally{Count: 1}, event.Tally{Count: 7}
+	connection := func(dst, name, action string) event.Data {
+		return event.L7EgressDecision{Destination: dst, Name: name, Action: action, Tally: once}
+	}
+	flow := func(protocol, dst, name, action string, packets int64, tally event.Tally) event.Data {
+		return event.NetworkFlowDecision{Protocol: protocol, Destination: dst, Name: name, Action: action, Packets: packets, Tally: tally}
+	}
 	s := record(t, event.Flat,
-		observed{connection, "198.18.0.20:443", "a.example", "", event.Allow, 0, once},
-		observed{flow, "198.18.0.20:443", "a.example", "tcp", event.Allow, 0, once},
-		observed{connection, "198.18.0.21:22", "b.example", "", event.Deny, 0, once},
-		observed{flow, "198.18.0.21:22", "b.example", "tcp", event.Deny, 0, once},
-		observed{flow, "203.0.113.5:25", "", "tcp", event.Deny, 7, often},
-		observed{flow, "[2001:db8::1]:123", "", "udp", event.Deny, 1, once},
-		observed{flow, "", "", "", event.Deny, 1000, event.Tally{Count: 1000}},
+		connection("198.18.0.20:443", "a.example", event.Allow),
+		flow("tcp", "198.18.0.20:443", "a.example", event.Allow, 0, once),
+		connection("198.18.0.21:22", "b.example", event.Deny),
+		flow("tcp", "198.18.0.21:22", "b.example", event.Deny, 0, once),
+		flow("tcp", "203.0.113.5:25", "", event.Deny, 7, often),
+		flow("udp", "[2001:db8::1]:123", "", event.Deny, 1, once),
+		flow("", "", "", event.Deny, 1000, event.Tally{Count: 1000}),
 	).Summary()
 	s.Ran = nil
 	want := `connections allowed: a.example:443

@@ -200,14 +200,14 @@ const draftName = "<flags>"
 
 // flagErrors are the errors of a document that flags stand for, with the flags
 // to correct.
-func flagErrors(errs cell.Errors, flagOf func(path string) string) error {
+func flagErrors(errs cell.Errors, from origin) error {
 	var list []error
 	for _, e := range errs {
 		what := e.Rule
 		if e.Value != "" {
 			what = e.Value + ": " + what
 		}
-		if flag := flagOf(e.Path); flag != "" {
+		if flag := from.flagOf(e.Path); flag != "" {
 			what = flag + ": " + what
 		} else if e.Path != "" {
 			what = e.Path + ": " + what

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,15 +77,17 @@ func (a *adviser) advise(out supervisor.Outcome) []string {
 	return nil
 }
 
-// explainPaths says which flags the fields stand for that a text is about.
+// explainPaths says which flags the fields stand for that the lines of a text
+// begin with.
 func (d *draft) explainPaths(text string) []string {
 	var hints []string
-	for _, path := range slices.Sorted(maps.Keys(d.origin)) {
-		if strings.Contains(text, path+": ") {
-			hints = append(hints, path+" is from "+d.origin[path])
+	for line := range strings.Lines(text) {
+		path, _, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if flag := d.origin.flagOf(path); ok && flag != "" {
+			hints = append(hints, path+" is from "+flag)
 		}
 	}
-	return hints
+	return slices.Compact(hints)
 }
 
 // showProgram is how to make the program itself visible.

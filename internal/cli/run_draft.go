@@ -41,8 +41,21 @@ type draft struct {
 	view view
 	// workdir says what the cell sees of the caller's working directory.
 	workdir visibility
-	// origin is the flag that each part of the document came from.
-	origin map[string]string
+	origin  origin
+}
+
+// origin is the flag that each part of a document came from, by its path.
+type origin map[string]string
+
+// flagOf is the flag that the value at a path came from.
+func (o origin) flagOf(path string) string {
+	for path != "" {
+		if flag := o[path]; flag != "" {
+			return flag
+		}
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	}
+	return ""
 }
 
 // visibility is what a cell may do with a directory.
@@ -61,7 +74,7 @@ type drafter struct {
 	doc    cell.Document
 	tools  []tool
 	errs   []error
-	origin map[string]string // path of the document → flag
+	origin origin
 }
 
 // draft is the document that the flags stand for. Its errors name flags.
@@ -70,7 +83,7 @@ func (p program) draft(who caller) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &drafter{program: p, who: who, origin: map[string]string{}}
+	d := &drafter{program: p, who: who, origin: origin{}}
 	d.doc = cell.Document{APIVersion: cell.APIVersion, Kind: cell.Kind}
 	d.egress()
 	d.doc.Spec.Authority.SecretRefs = p.secrets
@@ -99,7 +112,7 @@ func (p program) draft(who caller) (*draft, error) {
 	_, err = cell.Parse(draftName, out.text)
 	var invalid cell.Errors
 	if errors.As(err, &invalid) {
-		return nil, flagErrors(invalid, d.flagOf)
+		return nil, flagErrors(invalid, d.origin)
 	}
 	return out, nil
 }
@@ -109,17 +122,6 @@ func (d *drafter) fail(flag string, err error) {
 }
 
 func (d *drafter) from(path, flag string) { d.origin[path] = flag }
-
-// flagOf is the flag that the value at a path came from.
-func (d *drafter) flagOf(path string) string {
-	for path != "" {
-		if flag := d.origin[path]; flag != "" {
-			return flag
-		}
-		path = path[:max(0, strings.LastIndexAny(path, ".["))]
-	}
-	return ""
-}
 
 // egress reads --allow HOST:PORT[/PROTOCOL].
 func (d *drafter) egress() {

@@ -56,6 +56,7 @@ func TestAdvice(t *testing.T) {
 		"program in home":         {program{argv: []string{"mine"}}, "", missing, "add --mount " + who.home + "/bin"},
 		"interpreter missing":     {program{argv: []string{"./build.sh"}, mounts: []string{"."}}, "", missing, ""},
 		"field of a flag":         {program{allow: []string{"a.example:1"}}, "", supervisor.Outcome{Code: 122, Source: supervisor.FromSupervisor, Detail: "no:\nspec.authority.egressRules[0]: no"}, "spec.authority.egressRules[0] is from --allow a.example:1"},
+		"below a field of a flag": {program{mounts: []string{"src"}}, "", supervisor.Outcome{Code: 122, Source: supervisor.FromSupervisor, Detail: "no:\n  spec.authority.filesystem.mounts[0].source: no"}, "spec.authority.filesystem.mounts[0].source is from --mount src"},
 		"timeout":                 {program{}, "", supervisor.Outcome{Code: 124, Source: supervisor.FromSupervisor}, ""},
 	}
 	for name, c := range cases {
