@@ -47,6 +47,9 @@ type Harness struct {
 	Kills int
 	// ProtectsInit says that the workload cannot open what belongs to PID 1.
 	ProtectsInit bool
+	// Isolated says that the workload reaches nothing of the host but what
+	// its plan names, and is refused what could change that.
+	Isolated bool
 }
 
 // Cell is what package supervisor uses of a cell.
@@ -73,6 +76,7 @@ func Run(t *testing.T, harness func() Harness) {
 		{"Process", processTests},
 		{"Death", deathTests},
 		{"Network", networkTests},
+		{"Isolation", isolationTests},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, s) })
 	}

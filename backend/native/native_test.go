@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 
 func harness() backendtest.Harness {
 	return backendtest.Harness{
-		Boot: boot, Namespaces: native.Namespaces, Unprivileged: true, ProtectsInit: true, Kills: 15,
+		Boot: boot, Namespaces: native.Namespaces, Unprivileged: true, ProtectsInit: true, Isolated: true, Kills: 15,
 	}
 }
 

@@ -44,24 +44,30 @@ type check struct{ code []unix.SockFilter }
 // workload is the same user as PID 1, which it must not aim at.
 func filter(rootless bool) string { return encode(assemble(actions(rootless))) }
 
-// actions is the filter by number. A number that is not in it is refused.
-func actions(rootless bool) map[uint32]action {
-	byNumber := make(map[uint32]action, len(allowed)+len(allowedHere))
-	for _, n := range allowed {
-		byNumber[n] = allow
+// actions is the filter by number, up to the last that is listed.
+func actions(rootless bool) []action {
+	byNumber := make([]action, 0, 512)
+	set := func(n uint32, a action) {
+		for uint32(len(byNumber)) <= n {
+			byNumber = append(byNumber, deny)
+		}
+		byNumber[n] = a
 	}
-	for _, n := range allowedHere {
-		byNumber[n] = allow
-	}
-	add := func(checks map[uint32]action) {
-		for n, a := range checks {
-			byNumber[n] = a
+	for _, list := range [][]uint32{allowed, allowedHere} {
+		for _, n := range list {
+			set(n, allow)
 		}
 	}
-	add(checked())
-	add(checkedHere())
+	for n, a := range checked() {
+		set(n, a)
+	}
+	for n, a := range checkedHere() {
+		set(n, a)
+	}
 	if rootless {
-		add(aimed())
+		for n, a := range aimed() {
+			set(n, a)
+		}
 	}
 	return byNumber
 }
@@ -69,7 +75,7 @@ func actions(rootless bool) map[uint32]action {
 // assemble compiles a filter: ranges of numbers with the same action, found
 // by binary search, so that the cost of a system call does not depend on the
 // length of the list.
-func assemble(byNumber map[uint32]action) []unix.SockFilter {
+func assemble(byNumber []action) []unix.SockFilter {
 	code := []unix.SockFilter{
 		load(offsetArch),
 		jump(unix.BPF_JEQ, auditArch, 1, 0),
@@ -113,22 +119,12 @@ type numberRange struct {
 	action action
 }
 
-func rangesOf(byNumber map[uint32]action) []numberRange {
-	last := uint32(0)
-	for n := range byNumber {
-		last = max(last, n)
-	}
+func rangesOf(byNumber []action) []numberRange {
 	var ranges []numberRange
-	for n := uint32(0); n <= last+1; n++ {
-		a, listed := byNumber[n]
-		switch {
-		case n > last:
-			a = absent // a system call that is newer than the list
-		case !listed:
-			a = deny
-		}
+	// What is newer than the list does not exist.
+	for n, a := range append(byNumber, absent) {
 		if len(ranges) == 0 || ranges[len(ranges)-1].action != a {
-			ranges = append(ranges, numberRange{n, a})
+			ranges = append(ranges, numberRange{uint32(n), a})
 		}
 	}
 	return ranges

@@ -58,6 +58,8 @@ func init() {
 		"clogged": clogged,
 		"dial":    dial,
 		"attack":  attack,
+		"canary":  canaries,
+		"foreign": foreign,
 		"where":   where,
 	}
 }
@@ -369,5 +371,14 @@ func where(string) error {
 		}
 		fmt.Println(id)
 	}
+	return nil
+}
+
+// foreign makes a system call of another ABI, which ends this process. What it
+// asks for is its own process id.
+func foreign(string) error {
+	const x32 = 0x40000000
+	pid, _, errno := syscall.RawSyscall(x32|syscall.SYS_GETPID, 0, 0, 0)
+	fmt.Println("survived:", pid, errno)
 	return nil
 }
