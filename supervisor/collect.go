@@ -114,6 +114,12 @@ func (s *Supervisor) finish(ctx context.Context, orphan journal.Orphan, dir *run
 		return nil, nil
 	case errors.Is(err, journal.ErrLocked):
 		return nil, nil // its supervisor lives, between two steps
+	case errors.As(err, new(*journal.CorruptError)):
+		// Nothing is added to it, but what it is about must not stay.
+		if dir != nil {
+			err = errors.Join(err, s.reclaimOrphan(ctx, dir, l, orphan).Err())
+		}
+		return nil, err
 	case err != nil:
 		return nil, err
 	}

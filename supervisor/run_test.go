@@ -44,7 +44,9 @@ func newBench(t *testing.T) *bench {
 	t.Cleanup(func() { j.Close() })
 	b.Supervisor = &Supervisor{
 		Backend: fakeBackend{b}, Broker: fakeBroker{b}, Journal: j,
-		Host:       plan.Host{Profile: plan.Portable, Backend: "fake", TestDouble: true, Isolation: plan.Report{}},
+		Facts: func(*cell.Document) plan.Host {
+			return plan.Host{Profile: plan.Portable, Backend: "fake", TestDouble: true, Isolation: plan.Report{}}
+		},
 		RuntimeDir: t.TempDir(), Console: console.New(io.Discard, console.Options{}),
 		Stdout: io.Discard, Stderr: io.Discard, Interrupts: b.interrupts,
 	}
@@ -82,6 +84,8 @@ func (b *bench) trail(t *testing.T) string {
 type fakeBackend struct{ b *bench }
 
 func (fakeBackend) Name() string { return "fake" }
+
+func (fakeBackend) Resources(*plan.Plan) ([]backend.Resource, error) { return nil, nil }
 
 func (f fakeBackend) Boot(ctx context.Context, _ *plan.Plan, _ [3]*os.File, _ *os.File) (Cell, error) {
 	if f.b.boot != nil {
