@@ -41,6 +41,9 @@ func (c *compiler) network() {
 func (c *compiler) withoutRelay() {
 	const remedy = "set CELLOS_CELL_BACKEND=native, or remove it"
 	for _, r := range c.rules() {
+		if r.proto != cell.TCP && r.proto != cell.DNS {
+			continue // no backend has it, which is said already
+		}
 		c.refuse(fmt.Sprintf("spec.authority.egressRules[%d]", r.index),
 			fmt.Sprintf("backend %s has no relay, so nothing but the cell's own loopback can be reached", c.host.Backend), remedy)
 	}
