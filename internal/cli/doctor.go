@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,7 +66,7 @@ func (o *doctorOptions) run(ctx context.Context) error {
 	prober.Timeout = o.timeout
 	ctx, cancel := context.WithTimeout(ctx, 2*o.timeout)
 	defer cancel()
-	d := diagnose(compose.HostFacts(settings, &cell.Document{}), settingsErr, abilities, prober.Run(ctx))
+	d := diagnose(compose.HostFacts(settings, smallest()), settingsErr, abilities, prober.Run(ctx))
 	d.UID = os.Geteuid()
 	if err := o.print(d); err != nil {
 		return unusable(err)
@@ -140,16 +141,37 @@ func diagnose(host plan.Host, settingsErr error, abilities []probe.Ability, resu
 		}
 	}
 	host.Profile = plan.Hardened
-	host.Isolation = probe.Confirm(host.Isolation, abilities, results)
-	p, refusals := plan.Compile(smallest(), host)
+	p, refusals := compileConfirmed(host, abilities, results)
 	d.Isolation = p.Isolation
 	if backendUnbuilt(settingsErr) == nil {
-		d.Missing = append(d.Missing, refusals...)
-	} else {
-		d.Isolation = host.Isolation
+		d.Missing = append(append(d.Missing, refusals...), causes(host, abilities, results)...)
 	}
 	d.Hardened = len(d.Missing) == 0
 	return d
+}
+
+// compileConfirmed compiles the smallest cell for a host that can do what the
+// results say.
+func compileConfirmed(host plan.Host, abilities []probe.Ability, results []probe.Result) (*plan.Plan, []plan.Finding) {
+	host.Isolation = probe.Confirm(host.Isolation, abilities, results)
+	return plan.Compile(smallest(), host)
+}
+
+// causes are the abilities each of which would be enough for a refusal.
+func causes(host plan.Host, abilities []probe.Ability, results []probe.Result) []plan.Finding {
+	if _, refused := plan.Compile(smallest(), host); len(refused) > 0 {
+		return nil // whatever the host can do
+	}
+	var list []plan.Finding
+	for i, r := range results {
+		if r.Answer == probe.Works || strings.HasPrefix(r.Detail, "needs ") {
+			continue
+		}
+		if _, refused := compileConfirmed(host, abilities, results[i:i+1]); len(refused) > 0 {
+			list = append(list, plan.Finding{Path: r.Name, Reason: r.Detail, Remedy: r.Remedy})
+		}
+	}
+	return list
 }
 
 // backendUnbuilt returns the error of settings that name a backend which this

@@ -33,7 +33,7 @@ func (d diagnosis) writeAbilities(w io.Writer) {
 	fmt.Fprintln(table, "ABILITY\tANSWER\tCONTROLS\tWHAT A CELL HAS BY IT")
 	for _, f := range d.Abilities {
 		means := f.Means
-		if f.Answer == probe.Works && f.Detail != "" && f.Remedy == "" {
+		if f.brief() {
 			means += " (" + console.Escape(f.Detail) + ")"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Name, answerWord(f.Answer), strings.Join(f.Controls, ", "), means)
@@ -49,13 +49,19 @@ func answerWord(a probe.Answer) string {
 	return string(a)
 }
 
+// brief reports whether all there is to say fits into the table: how well it
+// works, or which other ability it lacks.
+func (f tried) brief() bool {
+	return f.Detail != "" && f.Remedy == "" && (f.Answer == probe.Works || strings.HasPrefix(f.Detail, "needs "))
+}
+
 // writeRemedies says more about what does not work, or works with a catch:
 // once what is the same for several.
 func (d diagnosis) writeRemedies(w io.Writer) {
 	said := map[[2]string]bool{}
 	for i, f := range d.Abilities {
 		why := [2]string{f.Detail, f.Remedy}
-		if f.Answer == probe.Works && f.Remedy == "" || said[why] {
+		if f.Answer == probe.Works && f.Remedy == "" || f.brief() || said[why] {
 			continue
 		}
 		said[why] = true
