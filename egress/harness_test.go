@@ -13,6 +13,7 @@ import (
 
 	"cellos.io/cellos/egress"
 	"cellos.io/cellos/egress/egresstest"
+	"cellos.io/cellos/egress/relay"
 	"cellos.io/cellos/internal/testenv"
 	"cellos.io/cellos/plan"
 )
@@ -34,6 +35,9 @@ func (z zone) Resolve(_ context.Context, name string) ([]netip.Addr, error) {
 	return addrs, nil
 }
 
+// maxConns is what one process, which has all ends, has descriptors for.
+const maxConns = 1000
+
 // stage is a cell with its network, and the outside.
 type stage struct {
 	*egresstest.Cell
@@ -52,7 +56,19 @@ type stage struct {
 	deny     error // what Decided returns
 }
 
-func newStage(t testing.TB, authority string, z zone) *stage {
+// newStageWith is a stage whose relay asks the proxy that answers its cell.
+func newStageWith(t testing.TB, authority string) *stage {
+	t.Helper()
+	late := new(lateResolver)
+	s := newStage(t, authority, late)
+	late.Resolver = resolverFor(s, []string{"api.example.com", "*.example.org"})
+	return s
+}
+
+// lateResolver is a resolver that needs the stage which needs it.
+type lateResolver struct{ relay.Resolver }
+
+func newStage(t testing.TB, authority string, z relay.Resolver) *stage {
 	t.Helper()
 	s := &stage{t: t, outside: egresstest.NewOutside(t), Cell: egresstest.NewCell(t), plan: egresstest.Plan(t, authority)}
 	s.names = egress.NewNames(s.plan)
@@ -77,6 +93,7 @@ func newStage(t testing.TB, authority string, z zone) *stage {
 		},
 		Unlogged: func(n uint64) { s.unlogged += n },
 		Failed:   func(err error) { t.Error(err) },
+		MaxConns: maxConns,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,8 @@ const ownName = "cell"
 // ranges of the plan, and none is ever given to another name.
 type Names struct {
 	plan     *plan.Network
-	patterns map[string]int // index in plan.Bound
+	isHost   func(netip.Addr) (bool, error) // set by Open
+	patterns map[string]int                 // index in plan.Bound
 
 	mu    sync.Mutex
 	taken map[string]netip.Addr // by name under a wildcard, the IPv4 form
@@ -115,5 +116,15 @@ func (s *Names) Reverse(addr netip.Addr) (name string, ok bool) {
 }
 
 // Permits reports whether a name may lead to an address that it was resolved
-// to.
-func (s *Names) Permits(addr netip.Addr) bool { return s.plan.Permits(addr) }
+// to. The host's own addresses are special ranges as well, but for those that
+// the document covers.
+func (s *Names) Permits(addr netip.Addr) bool {
+	if !s.plan.Permits(addr) {
+		return false
+	}
+	if s.isHost == nil || s.plan.Covers(addr) {
+		return true
+	}
+	host, err := s.isHost(addr)
+	return err == nil && !host
+}

@@ -36,7 +36,7 @@ const (
 	ReasonRateLimited = relay.ReasonRateLimited
 )
 
-// Options are what a network is made of. All are required.
+// Options are what a network is made of. All but MaxConns are required.
 type Options struct {
 	Cell  Cell
 	Plan  *plan.Network
@@ -56,6 +56,9 @@ type Options struct {
 	// Failed is told of what breaks while the cell runs. It is the safe
 	// kind of breaking: something can no longer be reached.
 	Failed func(error)
+	// MaxConns bounds the connections that are open at a time. By default it
+	// is what the relay finds reasonable.
+	MaxConns int
 }
 
 // A Network is open until Close.
@@ -170,9 +173,11 @@ func (n *Network) openRelay(ctx context.Context) (listeners []*net.TCPListener, 
 	if n.host, err = relay.OpenHostRoutes(); err != nil {
 		return nil, err
 	}
+	n.opts.Names.isHost = n.host.IsHost
 	n.relay, err = relay.New(relay.Config{
 		Plan: n.opts.Plan, NameOf: n.opts.Names.NameOf, Resolver: n.opts.Resolver,
 		IsHost: n.host.IsHost, Decided: n.opts.Decided, Ended: n.opts.Ended,
+		MaxConns: n.opts.MaxConns,
 	})
 	if err != nil {
 		return nil, err

@@ -29,7 +29,6 @@ type Cell struct {
 // the test.
 func NewCell(t testing.TB) *Cell {
 	t.Helper()
-	testenv.Need(t, "netns", "userns")
 	ours, theirs, err := socketPair()
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +51,7 @@ func NewCell(t testing.TB) *Cell {
 	}
 	if err := cmd.Start(); err != nil {
 		ours.Close()
+		testenv.Need(t, "netns", "userns")
 		t.Fatal(err)
 	}
 	c := &Cell{conn: ours, cmd: cmd}

@@ -34,7 +34,6 @@ type Outside struct{ do chan func() }
 // NewOutside makes the outside and the link to it. Both end with the test.
 func NewOutside(t testing.TB) *Outside {
 	t.Helper()
-	testenv.Need(t, "netns")
 	o := &Outside{do: make(chan func())}
 	started := make(chan error)
 	var ns int
@@ -53,6 +52,7 @@ func NewOutside(t testing.TB) *Outside {
 	}()
 	if err := <-started; err != nil {
 		close(o.do)
+		testenv.Need(t, "netns")
 		t.Fatalf("make the outside: %v", err)
 	}
 	defer unix.Close(ns)

@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cellos.io/cellos/plan"
 )
@@ -16,14 +21,20 @@ import (
 const (
 	// dialTimeout is for resolving and dialling together (SPEC §1.2).
 	dialTimeout = 10 * time.Second
-	// defaultMaxConns bounds the connections of one cell at a time: each
-	// costs the supervisor two descriptors and some memory.
-	defaultMaxConns = 4096
+	// mostConns bounds the connections of one cell at a time: each costs the
+	// supervisor two descriptors, four more while nobody reads what both of
+	// its ends send, and some memory. spareFiles are left to the rest of the
+	// process when its limit is low.
+	mostConns    = 4096
+	filesPerConn = 6
+	spareFiles   = 256
 	// acceptPause is the wait for a free descriptor.
 	acceptPause = 20 * time.Millisecond
 	// drainPatience is how long Close lets what a dead cell had sent reach
-	// servers that take it slowly.
+	// servers that take it slowly, and drainQuiet how long nothing may have
+	// been left to accept before it believes that nothing is.
 	drainPatience = 500 * time.Millisecond
+	drainQuiet    = 10 * time.Millisecond
 )
 
 // Reasons beyond those of a plan.
@@ -78,7 +89,8 @@ type Config struct {
 	// Ended records a flow that is over.
 	Ended func(Flow)
 
-	// MaxConns bounds the open connections (4096).
+	// MaxConns bounds the open connections (4096, or less where this process
+	// may not have the descriptors).
 	MaxConns int
 	// Dial connects from the host's network.
 	Dial func(ctx context.Context, addr netip.AddrPort) (*net.TCPConn, error)
@@ -96,7 +108,8 @@ type Relay struct {
 
 	mu        sync.Mutex
 	closed    bool
-	listeners map[net.Listener]bool
+	deadline  time.Time // for connections that are not accepted yet
+	listeners map[*net.TCPListener]bool
 	conns     map[*conn]bool
 }
 
@@ -106,17 +119,26 @@ func New(cfg Config) (*Relay, error) {
 		return nil, errors.New("relay: the configuration is not complete")
 	}
 	if cfg.MaxConns <= 0 {
-		cfg.MaxConns = defaultMaxConns
+		cfg.MaxConns = defaultConns()
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = dialHost
 	}
 	r := &Relay{
 		cfg: cfg, slots: make(chan struct{}, cfg.MaxConns),
-		listeners: make(map[net.Listener]bool), conns: make(map[*conn]bool),
+		listeners: make(map[*net.TCPListener]bool), conns: make(map[*conn]bool),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r, nil
+}
+
+// defaultConns is what the limit of open files has room for.
+func defaultConns() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 2*spareFiles {
+		return spareFiles / 4
+	}
+	return int(min(mostConns, (limit.Cur-spareFiles)/filesPerConn))
 }
 
 func dialHost(ctx context.Context, addr netip.AddrPort) (*net.TCPConn, error) {
@@ -144,8 +166,9 @@ func (r *Relay) Serve(l *net.TCPListener) error {
 		switch {
 		case err == nil:
 			r.accepted(c)
-		case r.ctx.Err() != nil || r.isClosed():
-			return nil
+			r.extend(l)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil // closed, and nothing is left to accept
 		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
 			// The client waits in the backlog.
 			select {
@@ -159,10 +182,17 @@ func (r *Relay) Serve(l *net.TCPListener) error {
 	}
 }
 
-func (r *Relay) isClosed() bool {
+// extend lets a listener of a relay that closes accept what is left.
+func (r *Relay) extend(l *net.TCPListener) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.closed
+	if r.closed {
+		until := time.Now().Add(drainQuiet)
+		if until.After(r.deadline) {
+			until = r.deadline
+		}
+		_ = l.SetDeadline(until)
+	}
 }
 
 // accepted starts to serve one connection.
@@ -181,11 +211,6 @@ func (r *Relay) accepted(client *net.TCPConn) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		reset(client)
-		<-r.slots
-		return
-	}
 	r.conns[c] = true
 	r.wg.Go(func() {
 		defer func() {
@@ -208,17 +233,15 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// Close ends the relay: no connection is accepted any more, those that are
-// open end, and each has been recorded when Close returns. What a client had
-// sent before it ended is passed on first, for a short while.
+// Close ends the relay. The cell must be gone: what its clients had sent
+// before they ended is passed on, for a short while, whether they were accepted
+// yet or not; then all connections end. Each has been recorded when Close
+// returns.
 func (r *Relay) Close() error {
 	r.mu.Lock()
 	already := r.closed
 	r.closed = true
-	open := make([]*conn, 0, len(r.conns))
-	for c := range r.conns {
-		open = append(open, c)
-	}
+	r.deadline = time.Now().Add(drainPatience)
 	listeners := r.listeners
 	r.listeners = nil
 	r.mu.Unlock()
@@ -226,25 +249,34 @@ func (r *Relay) Close() error {
 		r.wg.Wait()
 		return nil
 	}
-	for l := range listeners {
-		l.Close()
-	}
-	r.serves.Wait()
-	r.cancel() // what is being resolved or dialled
 	patience := time.NewTimer(drainPatience)
 	defer patience.Stop()
+	for l := range listeners {
+		r.extend(l)
+	}
+	r.serves.Wait()
+	// Nothing is accepted any more.
 	expired := false
-	for _, c := range open {
+	for _, c := range r.open() {
 		if !expired {
 			select {
 			case <-c.sent:
 			case <-patience.C:
 				expired = true
+				r.cancel() // what is being resolved or dialled
 			}
 		}
 		c.abort(net.ErrClosed)
 	}
+	r.cancel()
 	r.wg.Wait()
 	r.pipes.close()
 	return nil
+}
+
+// open are the connections that have not ended.
+func (r *Relay) open() []*conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.conns))
 }
