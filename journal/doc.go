@@ -7,7 +7,7 @@
 //
 //	journal/host.jsonl          the chain of the host, shared by all supervisors
 //	journal/runs/RUN.jsonl      the chain of a run, written by its supervisor
-//	journal/open/RUN            empty; there while the run is not sealed
+//	journal/open/RUN            its runtime directory; there while the run is not sealed
 //	journal/…jsonl.torn-HASH    a tail that a crash left behind
 //	keys/KID.key, KID.pub.json  what records are signed and verified with
 //

@@ -124,9 +124,17 @@ func (j *Journal) Orphans() ([]Orphan, error) {
 	}
 	found := make(map[string]*Orphan, len(entries))
 	for _, e := range entries {
-		if checkRunID(e.Name()) == nil {
-			found[e.Name()] = &Orphan{RunID: e.Name(), Spec: RunSpec{Scope: event.Scope{RunID: e.Name()}}}
+		if checkRunID(e.Name()) != nil {
+			continue
 		}
+		runtime, err := os.ReadFile(j.markerPath(e.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // finished since
+		}
+		if err != nil {
+			return nil, err
+		}
+		found[e.Name()] = &Orphan{RunID: e.Name(), Spec: RunSpec{Scope: event.Scope{RunID: e.Name()}, RuntimeDir: string(runtime)}}
 	}
 	if err := j.lookUp(found); err != nil {
 		return nil, err

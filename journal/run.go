@@ -18,6 +18,9 @@ import (
 type RunSpec struct {
 	Scope    event.Scope
 	SpecHash string
+	// RuntimeDir is where the run keeps what it creates: whoever finishes it
+	// looks there, whatever his own settings say. The mark of the run has it.
+	RuntimeDir string
 	// MaxBytes is the budget for ordinary records; 0 means none.
 	MaxBytes int64
 }
@@ -115,6 +118,10 @@ func (j *Journal) OpenRun(spec RunSpec) (*Run, error) {
 	marker, err := j.createMarker(runID)
 	if err != nil {
 		return nil, openRunError(runID, err)
+	}
+	err = marker.append([]byte(spec.RuntimeDir))
+	if err != nil {
+		return nil, errors.Join(openRunError(runID, err), os.Remove(marker.path), marker.Close())
 	}
 	r, err := j.createRun(spec)
 	if err == nil {

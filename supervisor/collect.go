@@ -58,19 +58,24 @@ func (s *Supervisor) Collect(ctx context.Context) ([]Collected, error) {
 		}
 		orphan, known := orphans[d.Name()]
 		delete(orphans, d.Name())
-		collected, err := s.collectDir(ctx, d.Name(), orphan, known)
+		collected, err := s.collectDir(ctx, filepath.Join(s.RuntimeDir, d.Name()), orphan, known)
 		done, errs = append(done, collected...), append(errs, err)
 	}
 	for _, orphan := range orphans {
-		collected, err := s.finish(ctx, orphan, nil, nil)
+		// Its supervisor may have had another runtime directory than ours.
+		collect := func() ([]Collected, error) { return s.finish(ctx, orphan, nil, nil) }
+		if path := s.runtimePath(orphan); exists(path) {
+			collect = func() ([]Collected, error) { return s.collectDir(ctx, path, orphan, true) }
+		}
+		collected, err := collect()
 		done, errs = append(done, collected...), append(errs, err)
 	}
 	return done, errors.Join(errs...)
 }
 
 // collectDir finishes the run of a runtime directory, if nobody holds it.
-func (s *Supervisor) collectDir(ctx context.Context, id string, orphan journal.Orphan, known bool) ([]Collected, error) {
-	dir, err := lockRunDir(filepath.Join(s.RuntimeDir, id))
+func (s *Supervisor) collectDir(ctx context.Context, path string, orphan journal.Orphan, known bool) ([]Collected, error) {
+	dir, err := lockRunDir(path)
 	if errors.Is(err, errHeld) || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -96,7 +101,7 @@ func (s *Supervisor) collectDir(ctx context.Context, id string, orphan journal.O
 	}
 	for _, e := range l.Pending() {
 		if state := e.Bound[attrState]; e.Kind == kindRunDir && state != "" && state != s.Journal.StateDir() {
-			return nil, fmt.Errorf("run %s has its trail in %s: run cellos gc with CELLOS_STATE_DIR=%s", id, state, state)
+			return nil, fmt.Errorf("run %s has its trail in %s: run cellos gc with CELLOS_STATE_DIR=%s", filepath.Base(path), state, state)
 		}
 	}
 	return nil, ledger.Reclaim(ctx, l, removers(l, dir)).Err()
@@ -108,8 +113,9 @@ func (s *Supervisor) finish(ctx context.Context, orphan journal.Orphan, dir *run
 	switch {
 	case errors.Is(err, journal.ErrFinished):
 		// It was never opened, or everything but its mark was gone.
+		// What its supervisor could not remove may be on the ledger still.
 		if dir != nil {
-			return nil, dir.remove()
+			return nil, s.reclaimOrphan(ctx, dir, l, orphan).Err()
 		}
 		return nil, nil
 	case errors.Is(err, journal.ErrLocked):
@@ -156,7 +162,7 @@ func (s *Supervisor) reclaimOrphan(ctx context.Context, dir *runDir, l *ledger.L
 	if l != nil && len(l.Pending()) > 0 {
 		return ledger.Reclaim(ctx, l, removers(l, dir))
 	}
-	path := filepath.Join(s.RuntimeDir, orphan.RunID)
+	path := s.runtimePath(orphan)
 	line := ledger.Line{Entry: ledger.Entry{Kind: kindRunDir, Key: path}, Check: ledger.Check{Method: ledger.ByPath}}
 	if dir != nil {
 		line.Err = dir.remove()
@@ -176,6 +182,21 @@ func (s *Supervisor) revokeOrphan(ctx context.Context, trail *journal.Run, names
 	}
 	_, emitErr := trail.Emit(revoked)
 	return errors.Join(err, emitErr)
+}
+
+// runtimePath is the runtime directory of an orphan. A run whose mark says
+// nothing was never opened, or its host went down.
+func (s *Supervisor) runtimePath(orphan journal.Orphan) string {
+	runtime := orphan.Spec.RuntimeDir
+	if !filepath.IsAbs(runtime) {
+		runtime = s.RuntimeDir
+	}
+	return filepath.Join(runtime, orphan.RunID)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // bootTime is when this host started, by today's clock.

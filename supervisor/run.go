@@ -72,7 +72,7 @@ func (s *Supervisor) open(specID, specHash string, doc *cell.Document) (*run, er
 	}
 	trail, err := s.Journal.OpenRun(journal.RunSpec{
 		Scope:    event.Scope{SpecID: specID, CellID: cellID(c.id), RunID: c.id},
-		SpecHash: specHash, MaxBytes: eventsMaxBytes(doc),
+		SpecHash: specHash, RuntimeDir: s.RuntimeDir, MaxBytes: eventsMaxBytes(doc),
 	})
 	if err != nil {
 		return nil, noRoom(err)
