@@ -241,3 +241,23 @@ func TestPanicIsNoSuccess(t *testing.T) {
 		t.Errorf("the trail of a supervisor that panicked:\n%s", trail)
 	}
 }
+
+// A document that is invalid but says whose it is leaves a trail that says why
+// it was refused.
+func TestAnInvalidDocumentIsOnRecord(t *testing.T) {
+	b := newBench(t)
+	out := b.Reject(t.Context(), "c", cell.Errors{{Path: "spec.lifetime", Rule: "is required"}})
+	if out.Code != ExitInvalidSpec || out.RunID == "" {
+		t.Errorf("%+v, want 120 and a run", out)
+	}
+	trail := b.trail(t)
+	first, _, _ := strings.Cut(trail, "\n")
+	for _, want := range []string{"admission.v1.decided", `"verdict":"denied"`, "spec.lifetime", "is required"} {
+		if !strings.Contains(first, want) {
+			t.Errorf("the first record does not have %s: %s", want, first)
+		}
+	}
+	if !strings.Contains(trail, "evidence_bundle.v1.emitted") {
+		t.Errorf("the trail is not closed:\n%s", trail)
+	}
+}

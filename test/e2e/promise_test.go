@@ -131,6 +131,17 @@ func TestReceiptListsEverything(t *testing.T) {
 	wantData(t, bundle, "residueClass", "none")
 }
 
+// The value of a secret is in nothing that we write, and in no word of ours.
+func TestSecretIsWrittenNowhere(t *testing.T) {
+	need(t, "netns")
+	s := newSite(t, invoker, startDNS(t).addr, "lookup")
+	got := invoker.supervisor(t, s.env, s.spec)
+	if got.code != 0 || strings.Contains(got.stderr, "hunter2-") {
+		t.Errorf("a run with a secret: %s", got)
+	}
+	s.checkNoSecret(t)
+}
+
 func TestRefusedNameIsNeverAskedUpstream(t *testing.T) {
 	need(t, "netns")
 	upstream := startDNS(t)
