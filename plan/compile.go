@@ -96,10 +96,10 @@ func Compile(doc *cell.Document, host Host) (*Plan, []Finding) {
 	c.limits()
 	c.identity()
 	c.delivery()
-	c.files()
 	c.resources()
 	c.resolver()
 	c.network()
+	c.files() // its hosts file has the addresses of the network
 	c.isolation()
 	return c.plan, c.refusals
 }

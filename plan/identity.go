@@ -72,4 +72,14 @@ func (c *compiler) userNamed(name string) (User, bool) {
 }
 
 // ownAddresses are the addresses of the cell itself that are not loopback.
-func (c *compiler) ownAddresses() []netip.Addr { return nil }
+func (c *compiler) ownAddresses() []netip.Addr {
+	n := c.plan.Network
+	if n == nil {
+		return nil
+	}
+	own := []netip.Addr{n.Own4}
+	if n.Own6.IsValid() {
+		own = append(own, n.Own6)
+	}
+	return own
+}

@@ -26,6 +26,12 @@ func HostFiles(doc *cell.Document, private ...string) *plan.HostFiles {
 		System: map[string]plan.HostPath{}, Mounts: map[string]plan.HostMount{}, Missing: map[string]bool{},
 		Private: private, MachineID: randomID(),
 	}
+	for _, dir := range private {
+		// Sources are compared without their symbolic links.
+		if real, err := filepath.EvalSymlinks(dir); err == nil && real != dir {
+			f.Private = append(f.Private, real)
+		}
+	}
 	env := doc.Spec.Environment
 	if env != nil && env.Rootfs != "" {
 		f.Mounts[env.Rootfs] = findMount(env.Rootfs, nil)

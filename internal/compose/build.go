@@ -12,6 +12,7 @@ import (
 	"cellos.io/cellos/backend/stub"
 	"cellos.io/cellos/cell"
 	"cellos.io/cellos/event"
+	"cellos.io/cellos/internal/cgroup"
 	"cellos.io/cellos/journal"
 	"cellos.io/cellos/plan"
 	"cellos.io/cellos/policy"
@@ -73,7 +74,7 @@ func Build(s *Settings, req Request) (*supervisor.Supervisor, func(), error) {
 		return host
 	}
 	sup := &supervisor.Supervisor{
-		Backend:    backendNamed(s.Backend),
+		Backend:    backendFor(s),
 		Broker:     broker(s.Broker, lookup),
 		Journal:    j,
 		Operator:   policy.Operator{Argv0Prefixes: s.Argv0Prefixes},
@@ -120,12 +121,16 @@ func hostname() string {
 	return name
 }
 
-// backendNamed is the backend that a setting names.
-func backendNamed(name string) supervisor.Backend {
-	if name == "stub" {
+// backendFor is the backend that the settings name.
+func backendFor(s *Settings) supervisor.Backend {
+	if s.Backend == "stub" {
 		return adapter{stub.New(stub.Options{})}
 	}
-	return adapter{native.New(native.Options{})}
+	return adapter{nativeBackend(s)}
+}
+
+func nativeBackend(s *Settings) *native.Backend {
+	return native.New(native.Options{Cgroups: cgroup.Find(s.CgroupParent)})
 }
 
 // booter is a backend made of namespaces.

@@ -175,7 +175,7 @@ func HostFacts(s *Settings, doc *cell.Document, private ...string) plan.Host {
 		return host
 	}
 	host.Namespaces = native.Namespaces
-	host.Isolation = native.New(native.Options{}).Isolation(!root)
+	host.Isolation = nativeBackend(s).Isolation(!root)
 	host.Relay, host.IPv6, host.IDBlocks = true, hasIPv6(), root
 	host.Files = native.HostFiles(doc, private...)
 	return host

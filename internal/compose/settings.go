@@ -29,6 +29,7 @@ type Settings struct {
 	Redact           string
 	Argv0Prefixes    []string
 	RunTimeoutMax    time.Duration
+	CgroupParent     string // empty: the default
 	ValidateOnly     bool
 	StateDir         string // empty: the default
 	RuntimeDir       string // empty: the default
@@ -67,12 +68,16 @@ func ReadSettings(environ []string) (*Settings, error) {
 	s.UpstreamOverride = r.addrPort("CELLOS_DNS_PROXY_UPSTREAM_OVERRIDE")
 	s.Argv0Prefixes = r.list("CELLOS_RUN_ARGV0_ALLOW_PREFIXES")
 	s.RunTimeoutMax = r.milliseconds("CELLOS_RUN_TIMEOUT_MS")
+	s.CgroupParent = r.path("CELLOS_CGROUP_PARENT")
 	s.ValidateOnly = r.switched("CELLOS_VALIDATE_ONLY") == plan.On
 	s.Strict = r.switched("CELLOS_STRICT_CONFIG") == plan.On
 	_ = r.switched("CELL_OS_USE_NOOP_SINK") // this build has no primary sink to leave out
 
 	warnings, errs := checkNames(environ)
 	r.errs = append(r.errs, errs...)
+	if r.vars["CELLOS_SUBPROCESS_UNSHARE"] != "" && s.Backend != "stub" {
+		warnings = append(warnings, "CELLOS_SUBPROCESS_UNSHARE has no effect: only backend stub asks which namespaces to make")
+	}
 	if s.Strict {
 		for _, w := range warnings {
 			r.fail(errors.New(w + " (CELLOS_STRICT_CONFIG makes this an error)"))

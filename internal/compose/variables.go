@@ -52,7 +52,7 @@ var variables = []variable{
 	{name: "CELLOS_TRUST_VERIFY_KEYS_PATH", unbuilt: "trust keysets"},
 	{name: "CELLOS_REQUIRE_TRUST_VERIFY_KEYS", unbuilt: "trust keysets"},
 	{name: "CELLOS_EXPORT_*", unbuilt: "exports"},
-	{name: "CELLOS_CGROUP_PARENT", unbuilt: "cgroup limits"},
+	{name: "CELLOS_CGROUP_PARENT"},
 	{name: "CELLOS_CGROUP_CPU_MAX", unbuilt: "cgroup limits"},
 	{name: "CELLOS_UPSTREAM_PROXY", unbuilt: "the relay"},
 	{name: "CELLOS_ALLOW_HOST_LOOPBACK", unbuilt: "the relay"},

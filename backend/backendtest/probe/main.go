@@ -206,7 +206,12 @@ func stopped(string) error {
 		return err
 	}
 	fmt.Println(ready)
-	return syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil {
+		return err
+	}
+	// Another thread may be the first to notice.
+	time.Sleep(time.Hour)
+	return nil
 }
 
 // storm keeps starting processes that start processes, within a bound that
