@@ -22,24 +22,38 @@ type site struct {
 
 func newSite(t *testing.T, who user, upstream, deed string) *site {
 	t.Helper()
+	return newSiteOn(t, "stub", who, upstream, deed)
+}
+
+// backends are those that the promises about death are tested on.
+var backends = []string{"stub", "native"}
+
+func newSiteOn(t *testing.T, backend string, who user, upstream, deed string) *site {
+	t.Helper()
 	dir := who.dir(t)
 	s := &site{
 		dir: dir, state: filepath.Join(dir, "state"), run: filepath.Join(dir, "run"), jsonl: filepath.Join(dir, "events.jsonl"),
 		marker: fmt.Sprintf("cellos-e2e-%d-%x", os.Getpid(), rand.Uint64()),
+	}
+	profile := "portable"
+	authority := map[string]any{
+		"secretRefs": []string{"TOKEN"},
+		"dnsAuthority": map[string]any{
+			"hostnameAllowlist": []string{"api.example.com"},
+			"resolvers":         []any{map[string]string{"resolverId": "test", "endpoint": upstream, "protocol": "do53-udp"}},
+		},
+	}
+	if backend == "native" {
+		profile = "hardened"
+		authority["filesystem"] = map[string]any{"mounts": []any{map[string]string{"source": bin, "target": bin}}}
 	}
 	doc, err := json.Marshal(map[string]any{
 		"apiVersion": "cellos.io/v1", "kind": "ExecutionCell",
 		"spec": map[string]any{
 			"id":          "killed",
 			"environment": map[string]any{"vars": map[string]string{workloadVar: deed}},
-			"authority": map[string]any{
-				"secretRefs": []string{"TOKEN"},
-				"dnsAuthority": map[string]any{
-					"hostnameAllowlist": []string{"api.example.com"},
-					"resolvers":         []any{map[string]string{"resolverId": "test", "endpoint": upstream, "protocol": "do53-udp"}},
-				},
-			},
-			"lifetime": map[string]any{"ttlSeconds": 30},
+			"authority":   authority,
+			"lifetime":    map[string]any{"ttlSeconds": 30},
 			"run": map[string]any{
 				"argv":   []string{filepath.Join(bin, "workload"), s.marker, "api.example.com", "evil.example.com"},
 				"limits": map[string]any{"gracefulShutdownSeconds": 1},
@@ -51,7 +65,7 @@ func newSite(t *testing.T, who user, upstream, deed string) *site {
 	}
 	s.spec = writeFile(t, dir, "cell.json", string(doc))
 	s.env = []string{
-		"CELLOS_DEPLOYMENT_PROFILE=portable", "CELLOS_CELL_BACKEND=stub", "CELLOS_SUBPROCESS_UNSHARE=net,mnt,ipc,uts",
+		"CELLOS_DEPLOYMENT_PROFILE=" + profile, "CELLOS_CELL_BACKEND=" + backend, "CELLOS_SUBPROCESS_UNSHARE=net,mnt,ipc,uts",
 		"CELLOS_JSONL_SINK_PATH=" + s.jsonl, "CELLOS_STATE_DIR=" + s.state, "CELLOS_RUNTIME_DIR=" + s.run,
 		"CELLOS_SECRET_TOKEN=hunter2-" + s.marker,
 	}
@@ -144,9 +158,11 @@ func (s *site) checkNoSecret(t *testing.T) {
 func TestKilledAtEverySystemCall(t *testing.T) {
 	need(t, "netns")
 	upstream := startDNS(t)
-	for _, victim := range []role{roleSupervisor, roleInit} {
-		for _, after := range []bool{false, true} {
-			killEverywhere(t, killPoint{role: victim, after: after}, upstream)
+	for _, backend := range backends {
+		for _, victim := range []role{roleSupervisor, roleInit} {
+			for _, after := range []bool{false, true} {
+				killEverywhere(t, backend, killPoint{role: victim, after: after}, upstream)
+			}
 		}
 	}
 }
@@ -154,7 +170,7 @@ func TestKilledAtEverySystemCall(t *testing.T) {
 // maxPoints ends an enumeration that never finds the end of a run.
 const maxPoints = 400
 
-func killEverywhere(t *testing.T, point killPoint, upstream *dnsServer) {
+func killEverywhere(t *testing.T, backend string, point killPoint, upstream *dnsServer) {
 	stride := 1
 	if testing.Short() {
 		stride = 7
@@ -162,7 +178,7 @@ func killEverywhere(t *testing.T, point killPoint, upstream *dnsServer) {
 	var slowest time.Duration
 	points := 0
 	for point.n = 1; point.n < maxPoints; point.n += stride {
-		s := newSite(t, invoker, upstream.addr, "lookup")
+		s := newSiteOn(t, backend, invoker, upstream.addr, "lookup")
 		tr, err := traceRun(invoker.command(s.env, "cellos-supervisor", "-q", s.spec), point, deadline)
 		if err != nil {
 			t.Fatalf("%s: %v", point, err)
@@ -173,15 +189,15 @@ func killEverywhere(t *testing.T, point killPoint, upstream *dnsServer) {
 		}
 		points++
 		slowest = max(slowest, s.waitDead(t, tr.when))
-		ok := t.Run(fmt.Sprintf("%s-%s", point, tr.killedAt), func(t *testing.T) { s.checkCollected(t, invoker) })
+		ok := t.Run(fmt.Sprintf("%s-%s-%s", backend, point, tr.killedAt), func(t *testing.T) { s.checkCollected(t, invoker) })
 		if !ok {
 			return
 		}
 	}
 	if points == 0 {
-		t.Errorf("%s: no kill point was reached", point)
+		t.Errorf("%s: %s: no kill point was reached", backend, point)
 	}
-	t.Logf("%s: killed %d times; the slowest cell was gone after %v, tracing included", point, points, slowest)
+	t.Logf("%s: %s: killed %d times; the slowest cell was gone after %v, tracing included", backend, point, points, slowest)
 }
 
 // A clean-up that is killed is repeated by the next one.
@@ -192,10 +208,11 @@ func TestCollectKilledAtEverySystemCall(t *testing.T) {
 	if testing.Short() {
 		stride = 7
 	}
-	for _, after := range []bool{false, true} {
+	for i, after := range []bool{false, true, false, true} {
+		backend := backends[i/2]
 		reached := 0
 		for n := 1; n < maxPoints; n += stride {
-			s := newSite(t, invoker, upstream.addr, "orphan")
+			s := newSiteOn(t, backend, invoker, upstream.addr, "orphan")
 			s.killWhenReady(t)
 			point := killPoint{role: roleSupervisor, n: n, after: after}
 			tr, err := traceRun(invoker.command(s.env, "cellos", "gc"), point, deadline)
@@ -207,14 +224,14 @@ func TestCollectKilledAtEverySystemCall(t *testing.T) {
 				break
 			}
 			reached++
-			if !t.Run(fmt.Sprintf("gc-%s-%s", point, tr.killedAt), func(t *testing.T) { s.checkCollected(t, invoker) }) {
+			if !t.Run(fmt.Sprintf("gc-%s-%s-%s", backend, point, tr.killedAt), func(t *testing.T) { s.checkCollected(t, invoker) }) {
 				return
 			}
 		}
 		if reached == 0 {
 			t.Error("no kill point of gc was reached")
 		}
-		t.Logf("gc killed %d times (after: %v)", reached, after)
+		t.Logf("%s: gc killed %d times (after: %v)", backend, reached, after)
 	}
 }
 
@@ -251,27 +268,34 @@ func TestKilledAtRandomMoments(t *testing.T) {
 		kills = 10
 	}
 	upstream := startDNS(t)
-	for _, who := range users(t) {
-		t.Run(who.name, func(t *testing.T) {
-			s := newSite(t, who, upstream.addr, "lookup")
-			took := s.timeOneRun(t, who)
-			var slowest time.Duration
-			for range kills {
-				cmd := who.command(s.env, "cellos-supervisor", "-q", s.spec)
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				// Not a wait for anything: the moment is the point.
-				time.Sleep(rand.N(took))
-				_ = cmd.Process.Signal(syscall.SIGKILL)
-				when := time.Now()
-				_ = cmd.Wait()
-				slowest = max(slowest, s.waitDead(t, when))
-			}
-			s.checkCollected(t, who)
-			t.Logf("%d kills within %v; the slowest cell was gone after %v", kills, took, slowest)
-		})
+	for _, backend := range backends {
+		for _, who := range users(t) {
+			t.Run(backend+"/"+who.name, func(t *testing.T) {
+				s := newSiteOn(t, backend, who, upstream.addr, "lookup")
+				s.killAtRandom(t, who, kills)
+			})
+		}
 	}
+}
+
+func (s *site) killAtRandom(t *testing.T, who user, kills int) {
+	t.Helper()
+	took := s.timeOneRun(t, who)
+	var slowest time.Duration
+	for range kills {
+		cmd := who.command(s.env, "cellos-supervisor", "-q", s.spec)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		// Not a wait for anything: the moment is the point.
+		time.Sleep(rand.N(took))
+		_ = cmd.Process.Signal(syscall.SIGKILL)
+		when := time.Now()
+		_ = cmd.Wait()
+		slowest = max(slowest, s.waitDead(t, when))
+	}
+	s.checkCollected(t, who)
+	t.Logf("%d kills within %v; the slowest cell was gone after %v", kills, took, slowest)
 }
 
 // timeOneRun is how long an undisturbed run takes.
