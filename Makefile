@@ -26,11 +26,11 @@ setup:
 	./scripts/setup.sh
 
 test: setup build
-	$(GO) test -timeout 20m ./...
+	$(GO) test -timeout 40m ./...
 
 # The race detector needs cgo and a C compiler.
 race: setup build
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m ./...
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 40m ./...
 
 bench: setup build
 	./test/bench/run.sh
