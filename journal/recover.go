@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"cellos.io/cellos/event"
+	"cellos.io/cellos/sink"
 )
 
 // A torn tail goes through these states; a kill in any of them repeats it:
@@ -277,7 +278,34 @@ func (r *Run) resume(o Orphan) error {
 	if r.contents.Bundle {
 		return nil // nothing follows the bundle; it only has to be sealed
 	}
+	r.resumeMirrors()
 	return r.noteRecovery()
+}
+
+// resumeMirrors completes a mirror that lacks the last record only, because
+// the supervisor was killed between the journal and it. One that lacks more,
+// or is not that of this run at all, gets nothing: see mirror.
+func (r *Run) resumeMirrors() {
+	before, last := r.ends[0], r.ends[1]
+	for _, m := range r.j.opts.Mirrors {
+		h, ok := m.(sink.Holder)
+		if !ok || len(last) == 0 {
+			continue
+		}
+		held, err := h.Holds(last)
+		if held {
+			continue
+		}
+		if err == nil {
+			held = len(before) == 0
+			if !held {
+				held, err = h.Holds(before)
+			}
+		}
+		if err != nil || !held || h.Write(last) != nil {
+			r.broken = append(r.broken, m)
+		}
+	}
 }
 
 // takeSpace reserves what the closing needs. The reserve of the supervisor
@@ -347,6 +375,8 @@ func (r *Run) replay(chain io.Reader) (end int64, err error) {
 			return 0, &CorruptError{File: r.file.path, Line: lines.Num, Err: event.FaultRelinked}
 		}
 		r.take(rec)
+		r.ends[0] = append(r.ends[0][:0], r.ends[1]...)
+		r.ends[1] = append(append(r.ends[1][:0], line...), '\n')
 		end = lines.Offset + int64(len(line)) + 1
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"cellos.io/cellos/event"
+	"cellos.io/cellos/sink"
+	"cellos.io/cellos/sink/jsonl"
 )
 
 // crash lets go of a run as a kill does.
@@ -420,4 +422,55 @@ func FuzzReplay(f *testing.F) {
 			t.Fatalf("%d of %d bytes are whole", end, len(text))
 		}
 	})
+}
+
+// What a copy has of a run is a beginning of it, whenever its supervisor was
+// killed and whoever finishes it: a hole would look like tampering.
+func TestResumedMirrorHasNoHole(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		keep  int // of 3 records
+		whole bool
+	}{
+		{"it has everything", 3, true},
+		{"killed before the last one was copied", 2, true},
+		{"it had failed before", 1, false},
+		{"a file of another run", 0, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			r := openRun(t, open(t, dir), "run")
+			for range 3 {
+				emit(t, r, admitted)
+			}
+			crash(r)
+			chain, err := os.ReadFile(r.Path())
+			if err != nil {
+				t.Fatal(err)
+			}
+			copied := filepath.Join(dir, "copy.jsonl")
+			other := strings.Repeat("another run\n", 1<<17)
+			mine := bytes.Join(bytes.SplitAfter(chain, []byte{'\n'})[:test.keep], nil)
+			if err := os.WriteFile(copied, append(mine, other...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			mirror, err := jsonl.Open(copied)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mirror.Close()
+			finishOrphans(t, open(t, dir, func(o *Options) { o.Mirrors = []sink.Sink{mirror} }))
+			if chain, err = os.ReadFile(r.Path()); err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(copied)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = bytes.ReplaceAll(got, []byte("another run\n"), nil)
+			if want := chain[:len(mine)]; !test.whole && !bytes.Equal(got, want) || test.whole && !bytes.Equal(got, chain) {
+				t.Errorf("the copy:\n%s\nthe journal:\n%s", got, chain)
+			}
+		})
+	}
 }

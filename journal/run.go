@@ -41,6 +41,7 @@ type Run struct {
 	next     event.Link
 	contents Contents
 	broken   []sink.Sink // mirrors that lack a record of this run
+	ends     [2][]byte   // the last two lines of a chain that was taken up
 	closing  bool
 	dirsDone bool // the names of the files survive the host
 	sealed   bool

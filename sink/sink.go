@@ -17,3 +17,12 @@ type Sink interface {
 	// Close releases the sink. Records that were written stay written.
 	Close() error
 }
+
+// A Holder is a Sink that can be asked for what it has. Whoever continues the
+// work of another process has to know, because that may have been killed
+// between the journal and the sink.
+type Holder interface {
+	Sink
+	// Holds reports whether the record was written here.
+	Holds(record []byte) (bool, error)
+}

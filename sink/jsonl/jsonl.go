@@ -7,8 +7,10 @@
 package jsonl
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -108,6 +110,40 @@ func (s *Sink) write(record []byte) error {
 		return fmt.Errorf("%w, and a part of the record stays in the file: %w", err, undo)
 	}
 	return err
+}
+
+// searchWindow is how much of a file is looked at at once.
+const searchWindow = 1 << 20
+
+// Holds implements sink.Holder. It looks from the end, where what it is asked
+// for usually is. Of a pipe or a terminal nobody knows: whoever reads it has
+// what was written.
+func (s *Sink) Holds(record []byte) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return false, fmt.Errorf("%s: %w", s.Name(), os.ErrClosed)
+	}
+	if !s.regular {
+		return true, nil
+	}
+	info, err := s.file.Stat()
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", s.Name(), err)
+	}
+	window := make([]byte, searchWindow+len(record))
+	for end := info.Size(); end > 0; end -= searchWindow {
+		// Windows overlap by a record, which may lie across their border.
+		from := max(0, end-searchWindow)
+		n, err := s.file.ReadAt(window[:min(end-from+int64(len(record)), int64(len(window)))], from)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return false, fmt.Errorf("%s: %w", s.Name(), err)
+		}
+		if bytes.Contains(window[:n], record) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // lock takes the lock, waiting as long as another writer may need it.

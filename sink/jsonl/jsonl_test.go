@@ -197,3 +197,29 @@ func TestLockIsHonoured(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is asked for is found wherever it lies, also across the border of two
+// windows, and what is not there is not.
+func TestHolds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	record := `{"a":"` + strings.Repeat("x", 300) + "\"}\n"
+	for _, behind := range []int{0, 1, 100, searchWindow - 200, searchWindow, 2*searchWindow - 1, 3 * searchWindow} {
+		for _, before := range []int{0, 5000} {
+			text := strings.Repeat("-", before) + record + strings.Repeat("-", behind)
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if held, err := s.Holds([]byte(record)); err != nil || !held {
+				t.Errorf("%d bytes before, %d behind: %v, %v", before, behind, held, err)
+			}
+			if held, err := s.Holds([]byte(strings.Replace(record, "a", "b", 1))); err != nil || held {
+				t.Errorf("%d bytes before, %d behind: what is not there: %v, %v", before, behind, held, err)
+			}
+		}
+	}
+}
