@@ -462,6 +462,18 @@ func TestBudget(t *testing.T) {
 	wantComplete(t, dir)
 }
 
+// Also what was under way when the bundle was written does not follow it.
+func TestNothingFollowsTheBundle(t *testing.T) {
+	r := openRun(t, open(t, t.TempDir()), "run")
+	emit(t, r, admitted)
+	emit(t, r, bundle(r))
+	for name, emit := range map[string]func(event.Data) (event.Ref, error){"ordinary": r.Emit, "closing": r.emitClosing} {
+		if _, err := emit(admitted); !errors.Is(err, ErrEnded) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestSealNeedsARecord(t *testing.T) {
 	r := openRun(t, open(t, t.TempDir()), "run")
 	if err := r.Seal(); err == nil {
