@@ -16,6 +16,7 @@ import (
 	"cellos.io/cellos/internal/console"
 	"cellos.io/cellos/journal"
 	"cellos.io/cellos/plan"
+	"cellos.io/cellos/policy"
 	"cellos.io/cellos/sink"
 	"cellos.io/cellos/supervisor"
 )
@@ -212,6 +213,13 @@ func explain(s *Settings, doc *cell.Document, parseErr error, w io.Writer) super
 	p, refusals := Plan(s, doc)
 	if err := WritePlan(w, p, refusals); err != nil {
 		return internalError(err)
+	}
+	operator := policy.Operator{Argv0Prefixes: s.Argv0Prefixes}
+	if violations := operator.Decide(doc); len(violations) > 0 {
+		return supervisor.Outcome{
+			Code: supervisor.ExitDenied, Source: supervisor.FromSupervisor, Reason: "denied_by_policy",
+			Detail: fmt.Sprintf("denied by policy: %v; nothing was run", violations[0]),
+		}
 	}
 	if len(refusals) > 0 {
 		return supervisor.Outcome{
