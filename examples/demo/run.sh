@@ -62,7 +62,7 @@ done
 serving=$(sed -n 's/^serving //p' "$dir/outside")
 address=${serving% *} port=${serving#* } server=api.example.com:$port
 if [ -z "$serving" ]; then
-	title "This host has no address but loopback, where names never lead: the allowed name is only looked up."
+	title "This host has no address but 127.0.0.1, where names never lead: the allowed name is only looked up."
 	address=192.0.2.1 port=443 server=api.example.com
 fi
 echo "of the caller" >"$dir/private"

@@ -49,7 +49,7 @@ const separator = "==== end of the block in line %d ====\n"
 // is "# NAME" is a file of that name. A "text" block is what the commands
 // before it print: its lines occur in that order, and "…" stands for anything.
 func TestREADME(t *testing.T) {
-	testenv.Need(t, "userns", "netns", "openssl", "make")
+	testenv.Need(t, "userns", "netns", "openssl", "make", "getent")
 	markdown, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func session(t *testing.T, all []block, checkout string) map[int]string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", script)
 	cmd.Dir = dir
-	cmd.Env = append(environ(), "CHECKOUT="+checkout, "PATH="+filepath.Join(checkout, "bin")+":"+os.Getenv("PATH"))
+	cmd.Env = append(environ(t), "CHECKOUT="+checkout, "PATH="+filepath.Join(checkout, "bin")+":"+os.Getenv("PATH"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
@@ -130,8 +130,10 @@ func session(t *testing.T, all []block, checkout string) map[int]string {
 	return printed
 }
 
-// environ is the environment of a reader who has set nothing of ours yet.
-func environ() (out []string) {
+// environ is the environment of a reader who has set nothing of ours yet, but
+// for the places: the trails of others on this machine are not the README's.
+func environ(t *testing.T) []string {
+	out := []string{"CELLOS_STATE_DIR=" + t.TempDir(), "CELLOS_RUNTIME_DIR=" + t.TempDir()}
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "CELLOS_") && !strings.HasPrefix(kv, "CELL_OS_") {
 			out = append(out, kv)
