@@ -19,7 +19,12 @@ func (p *preparation) mount(e plan.FileEntry, target string) error {
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	if e.Below == "" && p.bases[e.Source] == nil {
+		// What lies below is found from here, whatever the path has become.
+		p.bases[e.Source] = source
+	} else {
+		defer source.Close()
+	}
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(source.Fd()), &stat); err != nil {
 		return os.NewSyscallError("fstat", err)

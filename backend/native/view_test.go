@@ -11,21 +11,29 @@ import (
 	"syscall"
 	"testing"
 
+	"cellos.io/cellos/backend/backendtest"
 	"cellos.io/cellos/backend/native"
 	"cellos.io/cellos/internal/testenv"
+	"cellos.io/cellos/plan"
 )
 
 // shell runs a script in a cell and returns what it printed. The script ends
 // with status 0.
 func shell(t *testing.T, script, run, mounts string) string {
 	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	p, err := compile(fmt.Sprintf(document, run, mounts))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.Process.Argv = []string{"/bin/sh", "-c", script}
+	return runPlan(t, p)
+}
+
+// runPlan runs a cell whose program ends with status 0.
+func runPlan(t *testing.T, p *plan.Plan) string {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -230,5 +238,55 @@ func TestWorkingDirectory(t *testing.T) {
 	}
 	if got := shell(t, "pwd", "", ""); got != "/home/cell\n" {
 		t.Errorf("without one: %q", got)
+	}
+}
+
+// TestRootfs is a cell whose programs are its own, in a file system that has
+// places for nothing else.
+func TestRootfs(t *testing.T) {
+	testenv.Need(t, "userns", "mount")
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	probe, err := os.ReadFile(backendtest.Probe(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{"bin", "etc"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, content := range map[string]string{
+		"bin/probe": string(probe), "etc/passwd": "builder:x:300:301::/:\n", "etc/hosts": "192.0.2.1 of-the-image\n", "etc/own": "kept",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	doc := fmt.Sprintf(`
+apiVersion: cellos.io/v1
+kind: ExecutionCell
+spec:
+  id: test
+  lifetime: {ttlSeconds: 600}
+  environment: {rootfs: %q}
+  run: {argv: [/bin/probe, cat, "/etc/own /etc/hosts /etc/passwd /usr/bin/env /proc/self/status"], user: builder}
+`, dir)
+	p, err := compile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := runPlan(t, p)
+	for _, want := range []string{"kept", "127.0.0.1 localhost", "builder:x:300", "no /usr/bin/env", "Uid:\t300\t300\t300\t300", "Gid:\t301\t301"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "of-the-image") {
+		t.Errorf("the image's own hosts:\n%s", got)
 	}
 }
