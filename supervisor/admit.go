@@ -75,5 +75,5 @@ func (c *run) prepare() error {
 	}
 	// A clean-up with another state directory must know that the trail of
 	// this run is not in its own.
-	return l.Bind(entry, map[string]string{attrState: c.s.Journal.StateDir()})
+	return l.Bind(entry, map[string]string{attrState: c.s.Journal.StateDir(), attrBoot: bootID()})
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"cellos.io/cellos/event"
@@ -132,7 +133,7 @@ func (s *Supervisor) finish(ctx context.Context, orphan journal.Orphan, dir *run
 	defer trail.Close()
 
 	c := Collected{RunID: orphan.RunID, Reason: reasonSupervisorLost}
-	if dir == nil && orphan.OpenedAt.Before(bootTime()) {
+	if dir == nil && orphan.OpenedAt.Before(bootTime()) || l != nil && slices.ContainsFunc(l.Pending(), bootedAgain) {
 		c.Reason = reasonHostRestarted
 	}
 	receipt := s.reclaimOrphan(ctx, dir, l, orphan)

@@ -62,6 +62,7 @@ func (c *run) endCell() error {
 		case <-c.cell.Done():
 		case <-time.After(killTimeout):
 			errs = append(errs, fmt.Errorf("the cell is still there %v after it was killed", killTimeout))
+			c.cell = nil // closing it would wait as well
 		}
 	}
 	if c.streams != nil {

@@ -64,5 +64,6 @@ func (c *run) boot(ctx context.Context) error {
 	return c.ledger.Bind(entry, map[string]string{
 		attrPID:       strconv.Itoa(booted.PID()),
 		attrStartTime: started,
+		attrBoot:      bootID(),
 	})
 }

@@ -28,7 +28,8 @@ const (
 
 // Attributes of bound entries.
 const (
-	attrState     = "state" // of a run directory: where the trail is
+	attrState     = "state"  // of a run directory: where the trail is
+	attrBoot      = "bootId" // of this boot of the host
 	attrPID       = "pid"
 	attrStartTime = "startTime" // field 22 of /proc/PID/stat, clock ticks since boot
 )
@@ -74,6 +75,10 @@ func removeProcess(ctx context.Context, e ledger.Entry) (ledger.Check, error) {
 			return ledger.Check{}, err
 		}
 		return ledger.Check{Method: ledger.ByLock}, nil
+	}
+	if bootedAgain(e) {
+		// The number may be a stranger's, with the same start time.
+		return ledger.Check{Method: ledger.ByPidfd, Inferred: true}, nil
 	}
 	pid, err := strconv.Atoi(e.Bound[attrPID])
 	if err != nil || pid <= 1 {
@@ -160,4 +165,21 @@ func startTime(pid int) (string, error) {
 		return "", fmt.Errorf("/proc/%d/stat: unexpected format", pid)
 	}
 	return fields[19], nil
+}
+
+// bootID names this boot of the host (random(4)); it is empty if that cannot be
+// read.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}
+
+// bootedAgain reports whether the host was started again since the entry was
+// bound: no process survives that.
+func bootedAgain(e ledger.Entry) bool {
+	then, now := e.Bound[attrBoot], bootID()
+	return then != "" && now != "" && then != now
 }

@@ -84,6 +84,14 @@ func (c *run) untilExit() (backend.Exit, ending, error) {
 
 	var why ending
 	var killed <-chan struct{}
+	// A cell whose processes cannot die is not waited for for ever.
+	var stuck <-chan time.Time
+	killNow := func() {
+		c.cell.Kill()
+		if stuck == nil {
+			stuck = time.After(killTimeout)
+		}
+	}
 	// terminate asks the workload to end, and kills the cell if it does not.
 	terminate := func(e ending) {
 		if why.reason == "" {
@@ -97,7 +105,7 @@ func (c *run) untilExit() (backend.Exit, ending, error) {
 		if why.reason == "" {
 			why = e
 		}
-		c.cell.Kill()
+		killNow()
 	}
 	urgent, lost := c.urgent, c.evidence.lost
 	for {
@@ -119,12 +127,14 @@ func (c *run) untilExit() (backend.Exit, ending, error) {
 			kill(c.expired())
 		case <-killed:
 			killed = nil
-			c.cell.Kill()
+			killNow()
 		case sig := <-c.interrupt:
 			terminate(ending{reasonInterrupted, exitSignalBase + int(sig), fmt.Sprintf("interrupted by %v", sig)})
 		case <-urgent:
 			urgent = nil
-			c.cell.Kill()
+			killNow()
+		case <-stuck:
+			return backend.Exit{Signal: syscall.SIGKILL}, why, fmt.Errorf("the cell is still there %v after it was killed", killTimeout)
 		case <-lost:
 			lost = nil
 			err, _ := c.evidence.failures()
