@@ -15,6 +15,7 @@ need ip iproute2
 need dnsperf dnsperf
 need dnsmasq dnsmasq-base
 need gcc gcc
+need bwrap bubblewrap
 [ -x /usr/bin/python3 ] || missing="$missing python3-minimal"
 [ -n "$missing" ] || exit 0
 

@@ -23,6 +23,8 @@ section "read a document"
 bench ./cell '^Benchmark(Parse|SpecHash)$'
 section "a whole run of true, stub backend"
 bench ./test/e2e '^BenchmarkRunTrue$' -benchtime 100x
+section "a whole run of true, native backend, beside bubblewrap"
+bench ./test/e2e '^BenchmarkNativeTrue$' -benchtime 100x
 if [ "$(id -u)" = 0 ]; then
 	section "resolver beside dnsmasq (goals: 85000 refused, 60000 forwarded)"
 	./test/bench/dns.sh "$seconds"
