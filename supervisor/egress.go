@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
+	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"cellos.io/cellos/egress"
 	"cellos.io/cellos/event"
@@ -17,6 +15,9 @@ import (
 	"cellos.io/cellos/journal"
 	"cellos.io/cellos/plan"
 )
+
+// dnsPort is where the workload's queries go, whichever address it asks.
+const dnsPort = 53
 
 // openEgress loads the cell's firewall, starts the relay and the resolver. On
 // any error the cell has no network at all.
@@ -44,6 +45,12 @@ func (c *run) openEgress(ctx context.Context) error {
 		proxy := c.resolvers[0]
 		for i, udp := range network.UDP {
 			c.serve(proxy, udp, network.TCP[i])
+		}
+		// Port 53 is answered at every address; a declared endpoint of the
+		// loopback may have another.
+		others := slices.DeleteFunc(slices.Clone(c.plan.DNS.Listen), func(a netip.AddrPort) bool { return a.Port() == dnsPort })
+		if err := c.listen(proxy, others); err != nil {
+			return err
 		}
 	}
 	for _, server := range network.Servers {
@@ -102,13 +109,7 @@ func (c *run) recordFlow(f egress.Flow) {
 	if f.Upstream.IsValid() {
 		flow.Upstream = f.Upstream.String()
 	}
-	var errno syscall.Errno
-	switch {
-	case errors.As(f.Err, &errno):
-		flow.Errno = unix.ErrnoName(errno)
-	case f.Err != nil:
-		flow.Errno = "EIO"
-	}
+	flow.Errno = egress.Errno(f.Err)
 	key := flowKey(flow, f)
 	key.Reason += "/" + flow.Errno
 	_ = c.observe(key, func() event.Counted { return flow })

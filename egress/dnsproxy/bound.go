@@ -35,7 +35,8 @@ func (p *Proxy) withheld(kind uint16) bool {
 }
 
 // bind ends a flight for A or AAAA with the upstream's answer, or lets it wait
-// for that of the other family where this one has no address that will do.
+// for that of the other family where this one has no address that will do: some
+// servers fail for a family that they do not have.
 func (w *worker) bind(fl *flight, own *answer) {
 	if ans := w.p.conclude(fl, own, nil); ans != nil {
 		w.finish(fl, ans)
@@ -101,7 +102,7 @@ func siblingKey(fl *flight) string {
 // that depends on the answer for the other family, which is not given.
 func (p *Proxy) conclude(fl *flight, own, other *answer) *answer {
 	ans := &answer{rcode: own.rcode, lifetime: own.lifetime, resolver: own.resolver, texts: own.texts, addrs: own.addrs}
-	if own.rcode != RcodeSuccess {
+	if own.rcode == RcodeNameError {
 		return ans
 	}
 	if !p.permitted(own) {
@@ -118,6 +119,7 @@ func (p *Proxy) conclude(fl *flight, own, other *answer) *answer {
 			}
 			return ans
 		}
+		ans.rcode = RcodeSuccess
 	}
 	name := fl.key[2:]
 	v4, v6, ok := p.cfg.Bound.Bind(name)

@@ -62,6 +62,7 @@ func boundZone(_ string, q *dns.Msg) [][]byte {
 		"inside.wild.example. A":    "inside.wild.example. 60 A 10.0.0.1",
 		"inside.wild.example. AAAA": "inside.wild.example. 60 AAAA ::1",
 		"mixed.wild.example. A":     "mixed.wild.example. 60 A 10.0.0.1\nmixed.wild.example. 60 A 203.0.113.1",
+		"no6.wild.example. A":       "no6.wild.example. 60 A 203.0.113.1",
 		"half.wild.example. A":      "half.wild.example. 60 A 10.0.0.1",
 		"half.wild.example. AAAA":   "half.wild.example. 60 AAAA 2001:db8::1",
 		"text.wild.example. TXT":    `text.wild.example. 60 TXT "hello"`,
@@ -71,7 +72,7 @@ func boundZone(_ string, q *dns.Msg) [][]byte {
 		m.SetRcode(q, dns.RcodeNameError)
 		return pack(m)
 	}
-	if name == "broken.wild.example." || name == "half-broken.wild.example." && kind == "AAAA" {
+	if name == "broken.wild.example." || name == "no6.wild.example." && kind == "AAAA" || name == "half-broken.wild.example." && kind == "AAAA" {
 		m := new(dns.Msg)
 		m.SetRcode(q, dns.RcodeServerFailure)
 		return pack(m)
@@ -110,6 +111,8 @@ func TestBoundAnswers(t *testing.T) {
 		{"gone.wild.example.", dns.TypeA, "", dns.RcodeNameError, ReasonAllowed, ""},
 		{"broken.wild.example.", dns.TypeA, "", dns.RcodeServerFailure, ReasonAllowed, ""},
 		{"half-broken.wild.example.", dns.TypeA, "", 0, ReasonAllowed, ""},
+		{"half-broken.wild.example.", dns.TypeAAAA, "", dns.RcodeServerFailure, ReasonAllowed, ""},
+		{"no6.wild.example.", dns.TypeAAAA, "no6.wild.example. 5 IN AAAA fd00::10\n", 0, ReasonAllowed, "203.0.113.1"},
 		{"inside.wild.example.", dns.TypeA, "", dns.RcodeNameError, ReasonRebinding, "10.0.0.1"},
 		{"inside.wild.example.", dns.TypeAAAA, "", dns.RcodeNameError, ReasonRebinding, "::1"},
 		{"mixed.wild.example.", dns.TypeA, "mixed.wild.example. 60 IN A 198.18.0.16\n", 0, ReasonAllowed, "10.0.0.1 203.0.113.1"},

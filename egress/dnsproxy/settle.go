@@ -98,6 +98,10 @@ func (w *worker) retry(fl *flight, ans *answer) {
 // giveUp ends a flight that no upstream has answered. A failure that an
 // upstream reported is passed on as it is.
 func (w *worker) giveUp(fl *flight, reason Reason) {
+	if fl.fallback != nil && w.p.binds(fl.kind) {
+		w.bind(fl, fl.fallback)
+		return
+	}
 	waiters := w.p.fwd.finish(fl)
 	if len(waiters) > 0 && fl.fallback != nil {
 		w.deliver(fl, waiters, ReasonAllowed, fl.fallback)

@@ -56,7 +56,8 @@ func Main(m *testing.M) int {
 func special() bool {
 	for _, arg := range os.Args[1:] {
 		for _, flag := range []string{"bench", "fuzz", "coverprofile", "cpuprofile", "memprofile", "list"} {
-			if strings.HasPrefix(strings.TrimLeft(arg, "-"), "test."+flag+"=") && !strings.HasSuffix(arg, "=") {
+			name, value, set := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+			if name == "test."+flag && (value != "" || !set) {
 				return true
 			}
 		}
