@@ -132,7 +132,8 @@ func TestRangeOf(t *testing.T) {
 		{"fd00:ec2::254/128", "a metadata service", true},
 		{"fd00::/8", "private addresses", false},
 		{"::1/128", "loopback", true},
-		{"::/128", "the unspecified address", false},
+		{"::/128", "the unspecified address, which a host takes for its loopback", true},
+		{"0.0.0.0/32", "this network, which a host takes for its loopback", true},
 		{"8.8.8.8/32", "", false},
 		{"2606:4700::/32", "", false},
 	} {

@@ -16,6 +16,9 @@ need dnsperf dnsperf
 need dnsmasq dnsmasq-base
 need gcc gcc
 need bwrap bubblewrap
+need nft nftables
+need openssl openssl
+need nsenter util-linux
 [ -x /usr/bin/python3 ] || missing="$missing python3-minimal"
 [ -n "$missing" ] || exit 0
 

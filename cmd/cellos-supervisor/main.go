@@ -35,13 +35,13 @@ Flags:
   --version       print the version
   --help          print this
 
-Example, a cell that may resolve one name and nothing else:
-  CELLOS_DEPLOYMENT_PROFILE=portable CELLOS_CELL_BACKEND=stub CELLOS_SUBPROCESS_UNSHARE=net \
-    cellos-supervisor cell.yaml
+Example, a cell without any authority:
+  echo '{"apiVersion": "cellos.io/v1", "kind": "ExecutionCell",
+         "spec": {"id": "first", "lifetime": {"ttlSeconds": 60}, "run": {"argv": ["id"]}}}' | cellos-supervisor -
 
 Settings are environment variables:
   CELLOS_DEPLOYMENT_PROFILE   hardened (default) or portable
-  CELLOS_CELL_BACKEND         this build has: stub (only with portable)
+  CELLOS_CELL_BACKEND         native (default), or stub, a test double (only with portable)
   CELLOS_SUBPROCESS_UNSHARE   namespaces of the stub backend: net,mnt,pid,ipc,uts,user
   CELLOS_BROKER               where secrets come from: env (default) or file
   CELLOS_SECRET_<NAME>        the value of a declared secret, for broker env
